@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"ssh-stay/config"
+	"ssh-stay/proxy"
+)
+
+const (
+	// waitNotice is the silence after which a user is told what is waited for.
+	waitNotice = 5 * time.Second
+	// hangupGrace is how long SIGHUP waits for the EOF that comes with it
+	// when it is ssh that ended: it may be a closed terminal alone.
+	hangupGrace = 2 * time.Second
+	// exitGrace bounds the clean-up after SIGTERM and SIGINT.
+	exitGrace = time.Second
+	// budgetGrace lets ssh's own ConnectTimeout, counted from our start, run
+	// out first: clients know that end and try again.
+	budgetGrace = 200 * time.Millisecond
+)
+
+// proxyOptions are the flags and arguments of `ssh-stay proxy`.
+type proxyOptions struct {
+	alias, user, file, jump string
+	options                 []string
+	v4, v6                  bool
+	verbose                 int
+	log                     string
+	host                    string
+	port                    int
+}
+
+func (o *proxyOptions) flags(fs *pflag.FlagSet) {
+	fs.SortFlags = false
+	fs.StringVar(&o.alias, "alias", "", "the name as typed (%n), which selects the config blocks; default HOST")
+	fs.StringVar(&o.user, "user", "", "the user at the target (%r)")
+	fs.StringVarP(&o.file, "config", "F", "", "read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; none for no file")
+	fs.StringVarP(&o.jump, "jump", "J", "", "jump hosts, [user@]host[:port], separated by commas")
+	fs.StringArrayVarP(&o.options, "option", "o", nil, "KEY=VALUE as in ssh_config; wins over files")
+	fs.BoolVarP(&o.v4, "ipv4", "4", false, "connect over IPv4 alone")
+	fs.BoolVarP(&o.v6, "ipv6", "6", false, "connect over IPv6 alone")
+	fs.CountVarP(&o.verbose, "verbose", "v", "tell what happens, on stderr")
+	fs.StringVar(&o.log, "log", "", "tell what happens in this file, which is appended to")
+}
+
+func newProxyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:                   "proxy [flags] HOST PORT",
+		Short:                 "Connect stdin and stdout with a host: for ProxyCommand",
+		Example:               "  ProxyCommand ssh-stay proxy --alias %n --user %r %h %p",
+		DisableFlagsInUseLine: true,
+		Args:                  cobra.ExactArgs(2),
+		// run sees the command before cobra does; this is for help alone.
+		Run: func(*cobra.Command, []string) {},
+	}
+	new(proxyOptions).flags(cmd.Flags())
+	return cmd
+}
+
+func parseProxy(args []string) (*proxyOptions, error) {
+	o := &proxyOptions{}
+	fs := pflag.NewFlagSet("proxy", pflag.ContinueOnError)
+	fs.Usage = func() {}
+	fs.SetOutput(io.Discard)
+	o.flags(fs)
+	if err := fs.Parse(args); err != nil {
+		return nil, err
+	}
+	if fs.NArg() != 2 {
+		return nil, fmt.Errorf("want HOST and PORT, got %d arguments", fs.NArg())
+	}
+	var err error
+	if o.port, err = config.ParsePort(fs.Arg(1)); err != nil {
+		return nil, err
+	}
+	o.host = fs.Arg(0)
+	if o.v4 && o.v6 {
+		return nil, errors.New("-4 and -6 exclude each other")
+	}
+	// Clients that do not know a token pass it on as it stands.
+	if o.alias == "" || o.alias == "%n" {
+		o.alias = o.host
+	}
+	if o.user == "%r" {
+		o.user = ""
+	}
+	return o, nil
+}
+
+// runProxy is the whole life of a ProxyCommand.
+func runProxy(args []string) int {
+	stdin, stdout := os.Stdin, os.Stdout
+	os.Stdout = os.Stderr // nothing of ours can reach the stream
+	o, err := parseProxy(args)
+	if errors.Is(err, pflag.ErrHelp) {
+		return run([]string{"help", "proxy"})
+	}
+	if err != nil {
+		printError("proxy: %v", err)
+		printHint("ssh-stay proxy --help")
+		return exitUsage
+	}
+	log, closeLog, err := o.logger()
+	if err != nil {
+		return report(err, o.alias)
+	}
+	defer closeLog()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	watchSignals(cancel)
+	err = o.proxy(ctx, cancel, stdin, stdout, log)
+	log.Debug("ended", "error", err)
+	return reportProxy(err, o.alias)
+}
+
+// proxy dials and then splices, or passes the socket on.
+func (o *proxyOptions) proxy(ctx context.Context, cancel context.CancelCauseFunc, stdin, stdout *os.File, log *slog.Logger) error {
+	plan, err := o.plan(log)
+	if err != nil {
+		return &noConnection{err}
+	}
+	pass, err := plan.passes(stdout)
+	if err != nil {
+		return &noConnection{err}
+	}
+	client := proxy.NewClient(stdin, stdout)
+	dialed := make(chan struct{})
+	go func() { // ends with the client or the dial
+		select {
+		case <-client.Gone():
+			cancel(proxy.ErrClientGone)
+		case <-dialed:
+		}
+	}()
+	waiting := newWaiting(o.alias)
+	plan.route.Retrying = waiting.because
+	conn, err := plan.route.Dial(ctx)
+	waiting.stop()
+	if err != nil {
+		return &noConnection{err}
+	}
+	close(dialed)
+	defer conn.Close()
+	if pass {
+		return proxy.Pass(stdout, conn)
+	}
+	return proxy.Splice(ctx, client, conn)
+}
+
+// logger writes to the log file, to stderr under -v, or nowhere.
+func (o *proxyOptions) logger() (*slog.Logger, func() error, error) {
+	none := func() error { return nil }
+	level := &slog.HandlerOptions{Level: slog.LevelDebug}
+	switch {
+	case o.log != "":
+		f, err := os.OpenFile(o.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, none, &noConnection{fmt.Errorf("open log: %w", err)}
+		}
+		return slog.New(slog.NewTextHandler(f, level)), f.Close, nil
+	case o.verbose > 0:
+		return slog.New(slog.NewTextHandler(stderrWriter{}, level)), none, nil
+	}
+	return slog.New(slog.DiscardHandler), none, nil
+}
+
+// signalError is the cause of an end by signal.
+type signalError struct{ os.Signal }
+
+func (e signalError) Error() string { return "ended by signal: " + e.String() }
+
+// watchSignals ends the context on SIGTERM and SIGINT at once, and the process
+// if it is not gone soon after; on SIGHUP after a grace. A broken pipe is an
+// error for its writer alone.
+func watchSignals(cancel context.CancelCauseFunc) {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	go func() { // ends with the process
+		for sig := range signals {
+			switch sig {
+			case syscall.SIGHUP:
+				time.AfterFunc(hangupGrace, func() { endBy(cancel, sig) })
+			case syscall.SIGINT, syscall.SIGTERM:
+				endBy(cancel, sig)
+			}
+		}
+	}()
+}
+
+func endBy(cancel context.CancelCauseFunc, sig os.Signal) {
+	cancel(signalError{sig})
+	time.AfterFunc(exitGrace, func() { os.Exit(exitFailed) })
+}

@@ -1,0 +1,190 @@
+// Package hop is one authenticated SSH connection to a jump host, kept alive,
+// over which further connections are dialed as ssh -W does.
+package hop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"ssh-stay/auth"
+	"ssh-stay/keepalive"
+)
+
+// Config says how to reach and keep one jump host.
+type Config struct {
+	Name     string // how messages name the hop
+	HostKeys *auth.HostKeys
+	Login    *auth.Login
+
+	// Algorithm lists in order of preference; nil is the library's own, which
+	// has AES-GCM first. What x/crypto/ssh cannot do is dropped; a list of which
+	// nothing is left is an error.
+	HostKeyAlgorithms []string
+	KeepHostKeyOrder  bool // do not put the kinds of known keys first
+	KexAlgorithms     []string
+	Ciphers           []string
+	MACs              []string
+	RekeyBytes        uint64 // 0: the library's default
+
+	Interval time.Duration // silence before a probe; 0: never probe
+	GiveUp   time.Duration // silence after which the hop is dead
+
+	Log *slog.Logger
+}
+
+// DialFunc makes the connection below a hop. The hop closes it.
+type DialFunc func(context.Context) (net.Conn, error)
+
+// Hop is an authenticated connection. Its methods may be called from any
+// goroutine.
+type Hop struct {
+	name   string
+	log    *slog.Logger
+	conn   *conn
+	client *ssh.Client
+
+	noDelay sync.Once     // guards the one no-op session
+	done    chan struct{} // closed when the connection has ended
+
+	mu     sync.Mutex // guards closed and err
+	closed bool       // Close was called: the end is no error
+	err    error
+}
+
+// HandshakeError says that a host answered but no SSH connection came of it:
+// another protocol, no common algorithm, or a line that broke.
+type HandshakeError struct {
+	Hop string
+	Err error
+}
+
+func (e *HandshakeError) Error() string { return fmt.Sprintf("hop %s: %v", e.Hop, e.Err) }
+func (e *HandshakeError) Unwrap() error { return e.Err }
+
+// LostError says that an established hop has ended.
+type LostError struct {
+	Hop string
+	Err error
+}
+
+func (e *LostError) Error() string { return fmt.Sprintf("hop %s lost: %v", e.Hop, e.Err) }
+func (e *LostError) Unwrap() error { return e.Err }
+
+// Dial makes the connection below by dial, and logs in on it. ctx bounds both;
+// it does not bound the life of the Hop. Errors: those of dial,
+// *HandshakeError, and within it the errors of package auth.
+func Dial(ctx context.Context, cfg *Config, dial DialFunc) (*Hop, error) {
+	below, err := dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	h := &Hop{name: cfg.Name, log: cfg.Log, conn: newConn(below), done: make(chan struct{})}
+	// NewClientConn knows no context and has no deadline of its own.
+	stop := context.AfterFunc(ctx, func() { h.conn.Close() })
+	h.client, err = handshake(cfg, h.conn)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		h.conn.Close()
+		if ctx.Err() != nil {
+			err = fmt.Errorf("SSH handshake: %w", context.Cause(ctx))
+		}
+		return nil, &HandshakeError{cfg.Name, err}
+	}
+	cfg.Log.Debug("hop established", "hop", cfg.Name, "server", string(h.client.ServerVersion()), "after", time.Since(start))
+	go h.watch(cfg) // ends with the connection; Close waits for done
+	return h, nil
+}
+
+func handshake(cfg *Config, c *conn) (*ssh.Client, error) {
+	clientConfig, err := cfg.client()
+	if err != nil {
+		return nil, err
+	}
+	login := cfg.Login.Start()
+	defer login.Close()
+	clientConfig.AuthCallback = login.Next
+	var refused error
+	clientConfig.HostKeyCallback = func(_ string, _ net.Addr, key ssh.PublicKey) error {
+		refused = cfg.HostKeys.Check(key)
+		return refused
+	}
+	sshConn, chans, reqs, err := ssh.NewClientConn(c, cfg.Name, clientConfig)
+	if refused != nil {
+		return nil, refused
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ssh.NewClient(sshConn, chans, reqs), nil
+}
+
+// watch keeps the connection alive until it ends and records why. It is the
+// one place that ends a Hop.
+func (h *Hop) watch(cfg *Config) {
+	ctx, cancel := context.WithCancel(context.Background())
+	loop := &keepalive.Loop{
+		Interval: cfg.Interval,
+		GiveUp:   cfg.GiveUp,
+		Life:     h.conn.life,
+		Probe: func() error {
+			h.log.Debug("probe", "hop", h.name)
+			_, _, err := h.client.SendRequest("keepalive@openssh.com", true, nil)
+			return err
+		},
+	}
+	probed := make(chan error, 1)
+	go func() { // ends with ctx, or by giving up; received below
+		err := loop.Run(ctx)
+		if ctx.Err() == nil {
+			h.conn.Close()
+		}
+		probed <- err
+	}()
+	err := h.client.Wait()
+	cancel()
+	if silent := (*keepalive.SilentError)(nil); errors.As(<-probed, &silent) {
+		err = silent
+	} else if cause := h.conn.err(); cause != nil {
+		err = cause
+	}
+	h.conn.Close()
+	loop.Wait()
+	h.mu.Lock()
+	if !h.closed {
+		h.err = &LostError{h.name, err}
+	}
+	h.mu.Unlock()
+	close(h.done)
+}
+
+// Done is closed when the hop has ended.
+func (h *Hop) Done() <-chan struct{} { return h.done }
+
+// Err is nil while the hop lives and after Close, else a *LostError.
+func (h *Hop) Err() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err
+}
+
+// Close ends the hop and everything dialed over it, and closes the connection
+// below. It waits for the hop's goroutines, none of which outlives the
+// connection.
+func (h *Hop) Close() error {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	err := h.conn.Close()
+	<-h.done
+	return err
+}

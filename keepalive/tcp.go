@@ -1,0 +1,50 @@
+package keepalive
+
+import (
+	"fmt"
+	"net"
+	"time"
+)
+
+// maxCount is the largest TCP_KEEPCNT that Linux takes.
+const maxCount = 127
+
+// SetTCP has the kernel probe c after interval of silence, again every
+// interval, and give the connection up after giveUp without an answer, be it to
+// a probe or to data. Resolution is a second. An interval of zero turns probes
+// off and leaves the rest to the kernel. The options stay with the socket when
+// another process takes it over.
+func SetTCP(c *net.TCPConn, interval, giveUp time.Duration) error {
+	if interval <= 0 {
+		return c.SetKeepAlive(false)
+	}
+	interval = max(interval, time.Second)
+	err := c.SetKeepAliveConfig(net.KeepAliveConfig{
+		Enable:   true,
+		Idle:     interval,
+		Interval: interval,
+		Count:    probeCount(interval, giveUp),
+	})
+	if err != nil {
+		return fmt.Errorf("set TCP keepalive: %w", err)
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	if err := raw.Control(func(fd uintptr) { set = setUserTimeout(fd, giveUp) }); err != nil {
+		return err
+	}
+	if set != nil {
+		return fmt.Errorf("set TCP user timeout: %w", set)
+	}
+	return nil
+}
+
+// probeCount is how many unanswered probes make giveUp: the first goes out
+// after one interval, and the kernel gives up one interval after the last.
+func probeCount(interval, giveUp time.Duration) int {
+	n := int((giveUp+interval-1)/interval) - 1
+	return min(max(n, 1), maxCount)
+}

@@ -1,0 +1,45 @@
+// Package pattern matches names against the patterns of ssh_config(5),
+// section PATTERNS, which known_hosts files share. It knows nothing else.
+package pattern
+
+import "strings"
+
+// Match reports whether name matches one pattern: * is any text, ? any one
+// byte. Case counts; lower both first where it shall not.
+func Match(name, pattern string) bool {
+	star, from := -1, 0
+	n, p := 0, 0
+	for n < len(name) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, from = p, n
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[n]):
+			n, p = n+1, p+1
+		case star >= 0: // let the last star take one byte more
+			from++
+			n, p = from, star+1
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[p:], "*") == ""
+}
+
+// MatchAny reports whether name matches one of patterns and none of those that
+// begin with !. Case does not count, as for host names in OpenSSH.
+func MatchAny(name string, patterns []string) bool {
+	name = strings.ToLower(name)
+	found := false
+	for _, p := range patterns {
+		p, negated := strings.CutPrefix(strings.ToLower(p), "!")
+		if !Match(name, p) {
+			continue
+		}
+		if negated {
+			return false
+		}
+		found = true
+	}
+	return found
+}

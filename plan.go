@@ -1,0 +1,249 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ssh-stay/auth"
+	"ssh-stay/config"
+	"ssh-stay/hop"
+	"ssh-stay/proxy"
+)
+
+// plan is what the configuration makes of one run of the proxy.
+type plan struct {
+	settings *config.Settings
+	route    *proxy.Route
+}
+
+// settingError is a setting that cannot be had; it names where it was made.
+type settingError struct {
+	source, what string
+	hint         string
+}
+
+func (e *settingError) Error() string {
+	if e.source == "" {
+		return e.what
+	}
+	return e.source + ": " + e.what
+}
+
+// query is what the flags ask of the configuration.
+func (o *proxyOptions) query() (config.Query, error) {
+	q := config.Query{Host: o.alias, User: o.user, File: o.file, Options: o.options}
+	for _, name := range []string{o.host, o.alias} {
+		if err := config.CheckHost(name); err != nil {
+			return q, err
+		}
+	}
+	if o.user != "" {
+		if err := config.CheckUser(o.user); err != nil {
+			return q, err
+		}
+	}
+	if o.jump != "" {
+		if _, err := config.ParseJumps(o.jump); err != nil {
+			return q, err
+		}
+		q.Options = slices.Insert(slices.Clone(q.Options), 0, "ProxyJump="+o.jump)
+	}
+	if o.v4 {
+		q.Options = append([]string{"AddressFamily=inet"}, q.Options...)
+	}
+	if o.v6 {
+		q.Options = append([]string{"AddressFamily=inet6"}, q.Options...)
+	}
+	return q, nil
+}
+
+// plan resolves the configuration into a route to o.host and o.port, which win
+// over what the configuration says.
+func (o *proxyOptions) plan(log *slog.Logger) (*plan, error) {
+	q, err := o.query()
+	if err != nil {
+		return nil, err
+	}
+	s, err := config.Resolve(q)
+	if err != nil {
+		return nil, err
+	}
+	if s.StayResume != "no" {
+		return nil, &settingError{"", "StayResume " + s.StayResume + " for " + s.Alias + ": not supported by this version",
+			"StayResume no"}
+	}
+	s.HostName, s.Port = o.host, o.port
+	b := &routeBuilder{file: o.file, log: log}
+	base, legs, err := b.build(s)
+	if err != nil {
+		return nil, err
+	}
+	budget := s.StayPatience
+	if s.ConnectTimeout > 0 {
+		budget = s.ConnectTimeout + budgetGrace
+	}
+	return &plan{s, &proxy.Route{Base: base, Legs: legs, Host: o.host, Port: o.port, Budget: budget, Log: log}}, nil
+}
+
+// passes says whether the socket is to be handed to ssh.
+func (p *plan) passes(stdout *os.File) (bool, error) {
+	s := p.settings
+	if !s.ProxyUseFdpass || !proxy.CanPass(stdout) {
+		return false, nil
+	}
+	if len(s.Jumps) > 0 || s.ProxyCommand != "" {
+		return false, &settingError{s.FdpassSource, "ProxyUseFdpass yes needs a direct route, and " + s.Alias +
+			" has another (" + s.ProxySource + ")", "Host " + s.Alias + "\n          ProxyUseFdpass no"}
+	}
+	return true, nil
+}
+
+// routeBuilder turns settings into a route, hop by hop from the far end.
+type routeBuilder struct {
+	file string
+	path []string // hosts on the way, to notice a loop
+	log  *slog.Logger
+}
+
+// build returns how to reach s: by what means the first host is dialed, and
+// the hops after it. As for ssh, the last jump is next to the host, those
+// before it are its own jumps, and without any its own stanza decides.
+func (b *routeBuilder) build(s *config.Settings) (proxy.DialFunc, []proxy.Leg, error) {
+	me := s.User + "@" + s.HostName + ":" + strconv.Itoa(s.Port)
+	if slices.Contains(b.path, me) {
+		return nil, nil, &settingError{s.ProxySource, "jump host loop via " + s.Alias, "Host " + s.Alias + "\n          ProxyJump none"}
+	}
+	b.path = append(b.path, me)
+	if len(s.Jumps) == 0 {
+		base, err := b.base(s)
+		return base, nil, err
+	}
+	last, rest := s.Jumps[len(s.Jumps)-1], s.Jumps[:len(s.Jumps)-1]
+	q := config.Query{Host: last.Host, User: last.User, Port: last.Port, File: b.file}
+	if len(rest) > 0 {
+		q.Options = []string{"ProxyJump=" + joinJumps(rest)}
+	}
+	hs, err := config.Resolve(q)
+	if err != nil {
+		return nil, nil, err
+	}
+	base, legs, err := b.build(hs)
+	if err != nil {
+		return nil, nil, err
+	}
+	leg, err := b.leg(hs)
+	return base, append(legs, leg), err
+}
+
+func joinJumps(jumps []config.Jump) string {
+	var s []string
+	for _, j := range jumps {
+		s = append(s, j.String())
+	}
+	return strings.Join(s, ",")
+}
+
+// base dials the first host of a route: by TCP, or by a ProxyCommand of its own.
+func (b *routeBuilder) base(s *config.Settings) (proxy.DialFunc, error) {
+	if s.ProxyCommand != "" {
+		return proxy.CommandDialer(s.ExpandCommand, os.Stderr), nil
+	}
+	// Interactive, as ssh marks its own socket until login: af21 is its
+	// default from 7.8 to 10.0.
+	tos, err := proxy.ParseQoS("af21")
+	if len(s.IPQoS) > 0 {
+		tos, err = proxy.ParseQoS(s.IPQoS[0])
+	}
+	if err != nil {
+		return nil, err
+	}
+	d := &proxy.Dialer{
+		Family: s.AddressFamily, BindAddress: s.BindAddress, BindInterface: s.BindInterface,
+		Attempts: s.ConnectAttempts, TOS: tos,
+		KeepAlive: s.TCPKeepAlive, Interval: s.StayInterval, GiveUp: s.StayGiveUp,
+		Log: b.log,
+	}
+	return d.Dial, nil
+}
+
+// leg is one hop, everything taken from its own stanza as `ssh -W` would.
+func (b *routeBuilder) leg(s *config.Settings) (proxy.Leg, error) {
+	keys, err := hostKeys(s)
+	if err != nil {
+		return proxy.Leg{}, &hop.HandshakeError{Hop: s.Alias, Err: err}
+	}
+	rekey, err := rekeyBytes(s.RekeyLimit)
+	if err != nil {
+		return proxy.Leg{}, err
+	}
+	cfg := &hop.Config{
+		Name: s.Alias, HostKeys: keys, Login: b.login(s),
+		HostKeyAlgorithms: s.HostKeyAlgorithms, KeepHostKeyOrder: s.HostKeyAlgorithmsFixed,
+		RekeyBytes: rekey, Interval: s.StayInterval, GiveUp: s.StayGiveUp, Log: b.log,
+	}
+	// What the user did not choose is left to the library, AES-GCM first: its
+	// chacha20 takes twice the time of OpenSSH's.
+	if s.IsSet("ciphers") {
+		cfg.Ciphers = s.Ciphers
+	}
+	if s.IsSet("kexalgorithms") {
+		cfg.KexAlgorithms = s.KexAlgorithms
+	}
+	if s.IsSet("macs") {
+		cfg.MACs = s.MACs
+	}
+	return proxy.Leg{Host: s.HostName, Port: s.Port, Timeout: s.ConnectTimeout, Hop: cfg}, nil
+}
+
+func hostKeys(s *config.Settings) (*auth.HostKeys, error) {
+	known, err := auth.ReadKnownHosts(slices.Concat(s.UserKnownHostsFile, s.GlobalKnownHostsFile))
+	if err != nil {
+		return nil, err
+	}
+	h := &auth.HostKeys{Host: s.HostName, Alias: s.HostKeyAlias, Port: s.Port, Known: known}
+	if s.RevokedHostKeys != "" {
+		h.Revoked, err = auth.ReadRevoked(s.RevokedHostKeys)
+	}
+	return h, err
+}
+
+func (b *routeBuilder) login(s *config.Settings) *auth.Login {
+	l := &auth.Login{
+		User: s.User, AgentSocket: cmp.Or(s.IdentityAgent, os.Getenv("SSH_AUTH_SOCK")),
+		IdentityFiles: s.IdentityFile, FilesConfigured: s.IdentityFileSet, Certificates: s.CertificateFile,
+		IdentitiesOnly: s.IdentitiesOnly, Publickey: s.PubkeyAuthentication,
+		Accepted: s.PubkeyAcceptedAlgorithms, Log: b.log,
+	}
+	if l.AgentSocket == "" && runtime.GOOS == "windows" {
+		l.AgentSocket = `\\.\pipe\openssh-ssh-agent`
+	}
+	if l.AgentSocket == "none" {
+		l.AgentSocket = ""
+	}
+	return l
+}
+
+// rekeyBytes is the size in RekeyLimit; its time is beyond the library.
+func rekeyBytes(limit []string) (uint64, error) {
+	if len(limit) == 0 || limit[0] == "default" || limit[0] == "none" {
+		return 0, nil
+	}
+	digits, unit := strings.ToUpper(limit[0]), uint64(1)
+	for suffix, size := range map[string]uint64{"K": 1 << 10, "M": 1 << 20, "G": 1 << 30} {
+		if rest, ok := strings.CutSuffix(digits, suffix); ok {
+			digits, unit = rest, size
+			break
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("bad RekeyLimit %q", limit[0])
+	}
+	return n * unit, nil
+}

@@ -1,0 +1,164 @@
+// Package proxy is what stands between ssh and the network: it dials a route,
+// directly or through hops, and splices the connection with ssh's stdin and
+// stdout, or hands the socket over.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"ssh-stay/hop"
+)
+
+// DialFunc connects to a host, given by name or address, and port.
+type DialFunc func(ctx context.Context, host string, port int) (net.Conn, error)
+
+// Leg is one hop of a route.
+type Leg struct {
+	Host    string // dialed by the leg before, which resolves it
+	Port    int
+	Timeout time.Duration // ConnectTimeout of the hop; 0: the route's alone
+	Hop     *hop.Config
+}
+
+// Route is the way to a host: the first leg, or the host itself, is dialed by
+// Base, each further one over the leg before.
+type Route struct {
+	Base DialFunc
+	Legs []Leg
+	Host string
+	Port int
+	// Budget bounds dialing in all, logins included.
+	Budget time.Duration
+	// Retrying, if not nil, is told of every error after which dialing goes on.
+	Retrying func(error)
+	Log      *slog.Logger
+}
+
+// Conn is a dialed route. Close closes the hops below it too.
+type Conn struct {
+	net.Conn
+	hops []*hop.Hop
+}
+
+// CloseWrite half-closes the connection.
+func (c *Conn) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// Close ends the first hop first: a close of what runs over it could wait for
+// a dead link.
+func (c *Conn) Close() error {
+	for _, h := range c.hops {
+		h.Close()
+	}
+	return c.Conn.Close()
+}
+
+// GaveUpError says that the network was down for all of the budget.
+type GaveUpError struct {
+	After time.Duration
+	Err   error // of the last attempt
+}
+
+func (e *GaveUpError) Error() string { return fmt.Sprintf("%v (gave up after %v)", e.Err, e.After) }
+func (e *GaveUpError) Unwrap() error { return e.Err }
+
+// budgetError is the cause of a context that ended with the budget.
+type budgetError struct{}
+
+func (budgetError) Error() string   { return "Connection timed out" }
+func (budgetError) Timeout() bool   { return true }
+func (budgetError) Temporary() bool { return true }
+
+// Dial dials the route. While the network is down it holds and tries again
+// until the budget is spent; what a host refuses ends it at once.
+func (r *Route) Dial(ctx context.Context) (*Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.Budget, budgetError{})
+	defer cancel()
+	wait := &backoff.ExponentialBackOff{
+		InitialInterval: 100 * time.Millisecond, Multiplier: 2,
+		MaxInterval: 2 * time.Second, RandomizationFactor: 0.2,
+	}
+	var last error
+	for {
+		conn, err := r.dialOnce(ctx)
+		if err == nil {
+			return conn, nil
+		}
+		if ctx.Err() != nil {
+			return nil, r.ended(ctx, last, err)
+		}
+		if !temporary(err) {
+			return nil, err
+		}
+		last = err
+		r.Log.Debug("network down, holding", "error", err)
+		if r.Retrying != nil {
+			r.Retrying(err)
+		}
+		if !sleep(ctx, wait.NextBackOff()) {
+			return nil, r.ended(ctx, last, err)
+		}
+	}
+}
+
+// ended picks what to report when ctx has ended: the last error that was not
+// made by the end itself.
+func (r *Route) ended(ctx context.Context, last, err error) error {
+	cause := context.Cause(ctx)
+	if (budgetError{}) != cause {
+		return cause
+	}
+	if last == nil {
+		last = err
+	}
+	return &GaveUpError{r.Budget, last}
+}
+
+// dialOnce walks the route from the near end.
+func (r *Route) dialOnce(ctx context.Context) (_ *Conn, err error) {
+	var hops []*hop.Hop
+	defer func() {
+		if err != nil {
+			for _, h := range hops {
+				h.Close()
+			}
+		}
+	}()
+	dial := r.Base
+	for _, leg := range r.Legs {
+		h, err := leg.dial(ctx, dial)
+		if err != nil {
+			return nil, err
+		}
+		hops = append(hops, h)
+		dial = h.Dial
+	}
+	conn, err := dial(ctx, r.Host, r.Port)
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{conn, slices.Clip(hops)}, nil
+}
+
+func (l *Leg) dial(ctx context.Context, dial DialFunc) (*hop.Hop, error) {
+	if l.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, l.Timeout, budgetError{})
+		defer cancel()
+	}
+	return hop.Dial(ctx, l.Hop, func(ctx context.Context) (net.Conn, error) {
+		return dial(ctx, l.Host, l.Port)
+	})
+}

@@ -1,0 +1,120 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"syscall"
+	"time"
+)
+
+const (
+	// upSize is read from ssh at once; ssh's pipe is grown to hold as much.
+	upSize = 256 << 10
+	// downSize is read from a hop at once.
+	downSize = 128 << 10
+	// drainTime is how long what ssh wrote last may take to leave once ssh
+	// has gone: its goodbye to the server.
+	drainTime = 500 * time.Millisecond
+)
+
+// PeerError says that the connection broke after it had been made.
+type PeerError struct{ Err error }
+
+func (e *PeerError) Error() string { return fmt.Sprintf("connection lost: %v", e.Err) }
+func (e *PeerError) Unwrap() error { return e.Err }
+
+// ErrClientGone says that ssh went away before the peer ended the connection.
+var ErrClientGone = errors.New("the client has gone")
+
+// Splice copies both ways until the peer ends the connection or the client has
+// gone, and closes the client's side. EOF from the client half-closes peer and
+// reading goes on. It returns nil if both directions ended cleanly, a
+// *PeerError, ErrClientGone, or the cause of ctx. peer is left open: to close
+// it ends the copying that may still wait.
+func Splice(ctx context.Context, client *Client, peer *Conn) error {
+	up, down := make(chan error, 1), make(chan error, 1)
+	go func() { up <- copyUp(peer, client) }()     // ends with the process or peer
+	go func() { down <- copyDown(client, peer) }() // ends when peer is closed
+	select {
+	case err := <-down:
+		client.closeOut()
+		return outcome(err, up)
+	case <-client.Gone():
+		return goneOutcome(up)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// outcome judges the end of the peer's side. up tells of the other direction
+// if that has ended.
+func outcome(down error, up <-chan error) error {
+	switch {
+	case down == nil:
+		select {
+		case err := <-up:
+			return err
+		default:
+			return nil
+		}
+	case errors.Is(down, ErrClientGone):
+		return goneOutcome(up)
+	}
+	return down
+}
+
+// goneOutcome lets what ssh wrote last go out, for a moment.
+func goneOutcome(up <-chan error) error {
+	select {
+	case err := <-up:
+		return err
+	case <-time.After(drainTime):
+		return ErrClientGone
+	}
+}
+
+// copyUp sends what the client writes until its EOF.
+func copyUp(peer *Conn, client *Client) error {
+	buf := make([]byte, upSize)
+	for {
+		n, err := client.in.Read(buf)
+		if n > 0 {
+			if _, err := peer.Write(buf[:n]); err != nil {
+				return &PeerError{err}
+			}
+		}
+		if err != nil {
+			peer.CloseWrite() // fails only where the peer has gone, which Read tells
+			return nil
+		}
+	}
+}
+
+// copyDown delivers what the peer sends until its EOF. A TCP connection is
+// left to io.Copy, which splices in the kernel where it can.
+func copyDown(client *Client, peer *Conn) error {
+	var err error
+	if tcp, ok := peer.Conn.(*net.TCPConn); ok {
+		_, err = io.Copy(client.out, tcp)
+	} else {
+		_, err = io.CopyBuffer(writerOnly{client.out}, peer.Conn, make([]byte, downSize))
+	}
+	var path *fs.PathError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EPIPE):
+		return ErrClientGone
+	case errors.As(err, &path):
+		return err // stdout is a file, and its disk is full
+	}
+	return &PeerError{err}
+}
+
+// writerOnly keeps io.CopyBuffer from calling ReadFrom, which has a small
+// buffer of its own.
+type writerOnly struct{ io.Writer }

@@ -1,0 +1,14 @@
+package proxy
+
+import "os"
+
+// unblock leaves f alone: the runtime reads Windows pipes as they are.
+func unblock(f *os.File) *os.File { return f }
+
+func growPipe(*os.File, int) {}
+
+// waitReaderGone cannot wait here; ssh on Windows ends us itself
+// (TerminateProcess).
+func waitReaderGone(*os.File) bool { return false }
+
+func hangUp(p *os.Process) { p.Kill() }

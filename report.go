@@ -1,0 +1,174 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"ssh-stay/auth"
+	"ssh-stay/config"
+	"ssh-stay/hop"
+	"ssh-stay/proxy"
+	"ssh-stay/state"
+)
+
+// Exit statuses.
+const (
+	exitOK      = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitNoReach = 255 // no connection, as for ssh
+)
+
+// noConnection marks an error before the first byte could flow.
+type noConnection struct{ err error }
+
+func (e *noConnection) Error() string { return e.err.Error() }
+func (e *noConnection) Unwrap() error { return e.err }
+
+// stderrWriter writes what stderr takes at once and drops the rest: some
+// clients never read a ProxyCommand's stderr.
+type stderrWriter struct{}
+
+func (stderrWriter) Write(p []byte) (int, error) {
+	writeStderr(p)
+	return len(p), nil
+}
+
+func printError(format string, args ...any) {
+	writeStderr([]byte("ssh-stay: " + escape(fmt.Sprintf(format, args...)) + "\n"))
+}
+
+func printHint(format string, args ...any) {
+	writeStderr([]byte("hint: " + fmt.Sprintf(format, args...) + "\n"))
+}
+
+// escape makes one line of foreign text that no terminal acts on.
+func escape(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\n' || r == '\r' || r == '\t':
+			b.WriteByte(' ')
+		case r == unicode.ReplacementChar || !unicode.IsGraphic(r):
+			fmt.Fprintf(&b, "\\u%04x", r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// report prints an error with its hints and returns the exit status.
+func report(err error, host string) int {
+	printError("%s", message(err))
+	for _, h := range hints(err, host) {
+		printHint("%s", h)
+	}
+	if none := (*noConnection)(nil); errors.As(err, &none) {
+		return exitNoReach
+	}
+	return exitFailed
+}
+
+// reportProxy ends a proxy: ssh's going away is nothing to speak of.
+func reportProxy(err error, host string) int {
+	var bySignal signalError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, proxy.ErrClientGone) || errors.As(err, &bySignal):
+		return exitFailed
+	}
+	// ControlPersist discards stderr, so `ssh-stay status` tells it too.
+	f := state.Failure{Host: host, Time: time.Now().Truncate(time.Second), Error: escape(message(err))}
+	if err := state.Default().WriteFailure(f); err != nil {
+		defer printHint("ssh-stay status will not tell of this: %v", err)
+	}
+	return report(err, host)
+}
+
+// message words an error so that clients which look for ssh's words find them.
+func message(err error) string {
+	var unknown *auth.UnknownHostError
+	var changed *auth.ChangedHostKeyError
+	var revoked *auth.RevokedHostKeyError
+	if errors.As(err, &unknown) || errors.As(err, &changed) || errors.As(err, &revoked) {
+		return "Host key verification failed. " + err.Error()
+	}
+	return err.Error()
+}
+
+// hints turns an error's type into something to paste, two at the most.
+func hints(err error, host string) []string {
+	var (
+		unknown *auth.UnknownHostError
+		changed *auth.ChangedHostKeyError
+		denied  *auth.DeniedError
+		open    *hop.OpenError
+		at      *hop.HandshakeError
+		algs    *hop.NoAlgorithmError
+		gaveUp  *proxy.GaveUpError
+		setting *settingError
+		name    *config.NameError
+	)
+	hopName := host
+	if errors.As(err, &at) {
+		hopName = at.Hop
+	}
+	switch {
+	case errors.As(err, &unknown):
+		return []string{fmt.Sprintf("ssh %s    # shows the key, asks, and adds it to known_hosts", hopName)}
+	case errors.As(err, &changed):
+		return []string{
+			"if you know that the key was changed:",
+			fmt.Sprintf("ssh-keygen -f %q -R %q && ssh %s", changed.File, changed.Name, hopName),
+		}
+	case errors.As(err, &denied):
+		return []string{fmt.Sprintf("ssh-add KEYFILE, or IdentityFile under \"Host %s\"; ssh -v %s tells what the server takes", hopName, hopName)}
+	case errors.As(err, &algs):
+		return []string{fmt.Sprintf("add one of `ssh-stay config %s` %s to its stanza", hopName, algs.Keyword)}
+	case errors.As(err, &open) && open.Forbidden:
+		return []string{fmt.Sprintf("in sshd_config of %s: AllowTcpForwarding yes, and PermitOpen %s or any", open.Hop, open.Target)}
+	case errors.As(err, &gaveUp):
+		return []string{fmt.Sprintf("the network seems down; to wait longer, under \"Host %s\": ConnectTimeout or StayPatience", host)}
+	case errors.As(err, &setting):
+		return []string{setting.hint}
+	case errors.As(err, &name):
+		return []string{"names follow the rules of OpenSSH 10.6: no quotes, blanks, $, \\ or shell characters"}
+	}
+	return nil
+}
+
+// waiting tells the user once, when dialing takes long.
+type waiting struct {
+	timer *time.Timer
+
+	mu  sync.Mutex // guards why
+	why error
+}
+
+func newWaiting(host string) *waiting {
+	w := &waiting{}
+	w.timer = time.AfterFunc(waitNotice, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.why != nil {
+			printError("%s: still connecting: %v", host, w.why)
+		} else {
+			printError("%s: still connecting", host)
+		}
+	})
+	return w
+}
+
+func (w *waiting) because(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.why = err
+}
+
+func (w *waiting) stop() { w.timer.Stop() }

@@ -1,0 +1,103 @@
+// Package state keeps the files that `ssh-stay status` reads. ControlPersist
+// sends a ProxyCommand's stderr to /dev/null, so the last error of each host is
+// also written here. Nothing secret is: names, times and error texts alone.
+package state
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/adrg/xdg"
+)
+
+// Failure is the last error of one host.
+type Failure struct {
+	Host  string    `json:"host"`
+	Time  time.Time `json:"time"`
+	Error string    `json:"error"`
+}
+
+// Dir is a directory of state files, mode 0700 and our own.
+type Dir string
+
+// Default is the directory below the user's state home.
+func Default() Dir { return Dir(filepath.Join(xdg.StateHome, "ssh-stay")) }
+
+const failurePrefix = "failure-"
+
+// maxFile bounds what is read back.
+const maxFile = 64 << 10
+
+// WriteFailure replaces what is kept of f.Host. The file appears whole or not
+// at all.
+func (d Dir) WriteFailure(f Failure) error {
+	if err := d.make(); err != nil {
+		return err
+	}
+	text, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp(string(d), ".new-") // mode 0600
+	if err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	defer os.Remove(temp.Name()) // fails once it is renamed
+	_, err = temp.Write(append(text, '\n'))
+	if err := errors.Join(err, temp.Close()); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	sum := sha256.Sum256([]byte(f.Host))
+	name := failurePrefix + hex.EncodeToString(sum[:8]) + ".json"
+	if err := os.Rename(temp.Name(), filepath.Join(string(d), name)); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	return nil
+}
+
+// make creates the directory, and refuses one that is a symbolic link or that
+// others can enter.
+func (d Dir) make() error {
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
+		return fmt.Errorf("make state directory: %w", err)
+	}
+	info, err := os.Lstat(string(d))
+	if err != nil {
+		return fmt.Errorf("make state directory: %w", err)
+	}
+	if !info.IsDir() || !ours(info) {
+		return fmt.Errorf("state directory %s: not a directory of ours with mode 0700", d)
+	}
+	return nil
+}
+
+// Failures returns what is kept, the newest first. A directory that does not
+// exist holds nothing; files that cannot be read are passed over.
+func (d Dir) Failures() ([]Failure, error) {
+	entries, err := os.ReadDir(string(d))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read state: %w", err)
+	}
+	var all []Failure
+	for _, e := range entries {
+		if !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), failurePrefix) {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(string(d), e.Name()))
+		var f Failure
+		if err == nil && len(text) <= maxFile && json.Unmarshal(text, &f) == nil {
+			all = append(all, f)
+		}
+	}
+	slices.SortFunc(all, func(a, b Failure) int { return b.Time.Compare(a.Time) })
+	return all, nil
+}

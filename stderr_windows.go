@@ -1,0 +1,5 @@
+package main
+
+import "os"
+
+func writeStderr(p []byte) { os.Stderr.Write(p) }
