@@ -1,0 +1,34 @@
+#!/bin/sh
+# Installs the programs that the tests and benches run against, as root on
+# Debian; elsewhere it names what is missing and fails.
+set -eu
+missing=
+need() { # PROGRAM PACKAGE
+	for dir in $(echo "$PATH:/usr/sbin:/sbin" | tr : ' '); do
+		[ -x "$dir/$1" ] && return
+	done
+	missing="$missing $2"
+}
+need ssh openssh-client
+need sshd openssh-server
+need nc netcat-openbsd
+need rsync rsync
+need ip iproute2
+need ss iproute2
+need nsenter util-linux
+need nft nftables
+need conntrack conntrack
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	echo "missing packages:$missing" >&2
+	exit 1
+fi
+# A policy that forbids starting services: the tests start their own sshd.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+	printf '#!/bin/sh\nexit 101\n' >$policy
+	chmod 755 $policy
+	trap 'rm -f $policy' EXIT
+fi
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing
