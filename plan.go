@@ -79,7 +79,7 @@ func (o *proxyOptions) plan(log *slog.Logger) (*plan, error) {
 			"StayResume no"}
 	}
 	s.HostName, s.Port = o.host, o.port
-	b := &routeBuilder{file: o.file, log: log}
+	b := &routeBuilder{file: o.file, path: []string{o.alias}, log: log}
 	base, legs, err := b.build(s)
 	if err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func (p *plan) passes(stdout *os.File) (bool, error) {
 // routeBuilder turns settings into a route, hop by hop from the far end.
 type routeBuilder struct {
 	file string
-	path []string // hosts on the way, to notice a loop
+	path []string // names whose stanza was followed, to notice a loop
 	log  *slog.Logger
 }
 
@@ -115,11 +115,6 @@ type routeBuilder struct {
 // the hops after it. As for ssh, the last jump is next to the host, those
 // before it are its own jumps, and without any its own stanza decides.
 func (b *routeBuilder) build(s *config.Settings) (proxy.DialFunc, []proxy.Leg, error) {
-	me := s.User + "@" + s.HostName + ":" + strconv.Itoa(s.Port)
-	if slices.Contains(b.path, me) {
-		return nil, nil, &settingError{s.ProxySource, "jump host loop via " + s.Alias, "Host " + s.Alias + "\n          ProxyJump none"}
-	}
-	b.path = append(b.path, me)
 	if len(s.Jumps) == 0 {
 		base, err := b.base(s)
 		return base, nil, err
@@ -128,6 +123,8 @@ func (b *routeBuilder) build(s *config.Settings) (proxy.DialFunc, []proxy.Leg, e
 	q := config.Query{Host: last.Host, User: last.User, Port: last.Port, File: b.file}
 	if len(rest) > 0 {
 		q.Options = []string{"ProxyJump=" + joinJumps(rest)}
+	} else if err := b.enter(last.String(), s); err != nil {
+		return nil, nil, err
 	}
 	hs, err := config.Resolve(q)
 	if err != nil {
@@ -139,6 +136,16 @@ func (b *routeBuilder) build(s *config.Settings) (proxy.DialFunc, []proxy.Leg, e
 	}
 	leg, err := b.leg(hs)
 	return base, append(legs, leg), err
+}
+
+// enter notes a host whose own stanza says how to go on. To come by it again
+// would never end.
+func (b *routeBuilder) enter(name string, from *config.Settings) error {
+	if slices.Contains(b.path, name) {
+		return &settingError{from.ProxySource, "jump host loop via " + name, "Host " + name + "\n          ProxyJump none"}
+	}
+	b.path = append(b.path, name)
+	return nil
 }
 
 func joinJumps(jumps []config.Jump) string {

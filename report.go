@@ -64,7 +64,7 @@ func escape(s string) string {
 
 // report prints an error with its hints and returns the exit status.
 func report(err error, host string) int {
-	printError("%s", message(err))
+	printError("%s", message(err, host))
 	for _, h := range hints(err, host) {
 		printHint("%s", h)
 	}
@@ -84,7 +84,7 @@ func reportProxy(err error, host string) int {
 		return exitFailed
 	}
 	// ControlPersist discards stderr, so `ssh-stay status` tells it too.
-	f := state.Failure{Host: host, Time: time.Now().Truncate(time.Second), Error: escape(message(err))}
+	f := state.Failure{Host: host, Time: time.Now().Truncate(time.Second), Error: escape(message(err, host))}
 	if err := state.Default().WriteFailure(f); err != nil {
 		defer printHint("ssh-stay status will not tell of this: %v", err)
 	}
@@ -92,12 +92,15 @@ func reportProxy(err error, host string) int {
 }
 
 // message words an error so that clients which look for ssh's words find them.
-func message(err error) string {
+func message(err error, host string) string {
 	var unknown *auth.UnknownHostError
 	var changed *auth.ChangedHostKeyError
 	var revoked *auth.RevokedHostKeyError
 	if errors.As(err, &unknown) || errors.As(err, &changed) || errors.As(err, &revoked) {
 		return "Host key verification failed. " + err.Error()
+	}
+	if peer := (*proxy.PeerError)(nil); errors.As(err, &peer) && host != "" {
+		return host + ": " + err.Error()
 	}
 	return err.Error()
 }

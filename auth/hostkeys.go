@@ -210,6 +210,9 @@ func (h *HostKeys) checkCert(name string, cert *ssh.Certificate, entries []entry
 	if len(cert.ValidPrincipals) == 0 {
 		return false, fmt.Errorf("host certificate of %s names no principal", name)
 	}
+	if cert.Signature.Format == ssh.KeyAlgoRSA { // SHA-1: not in CASignatureAlgorithms
+		return false, fmt.Errorf("host certificate of %s is signed with %s", name, ssh.KeyAlgoRSA)
+	}
 	principal := h.Host
 	if h.Alias != "" {
 		principal = h.Alias

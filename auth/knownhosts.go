@@ -73,10 +73,10 @@ func (k *KnownHosts) lookup(name string) []entry {
 // parseEntry parses a line if it names the host: [marker] names type base64
 // [comment], sshd(8) SSH_KNOWN_HOSTS FILE FORMAT.
 func parseEntry(text, name string) (entry, bool) {
-	if text == "" || text[0] == '#' {
+	fields := strings.Fields(text)
+	if len(fields) == 0 || fields[0][0] == '#' {
 		return entry{}, false
 	}
-	fields := strings.Fields(text)
 	var e entry
 	if strings.HasPrefix(fields[0], "@") {
 		e.marker, fields = fields[0], fields[1:]

@@ -44,6 +44,11 @@ func takesLine(keyword string) bool {
 	return false
 }
 
+// isTime lists ssh's own keywords of ours whose value is a time.
+func isTime(keyword string) bool {
+	return keyword == "connecttimeout" || keyword == "serveraliveinterval"
+}
+
 func canonicalKeyword(keyword string) string {
 	switch keyword {
 	case "dsaauthentication", "pubkeyacceptedkeytypes":
@@ -194,6 +199,9 @@ func (e *evaluator) include(l line, dir string, depth int) error {
 // set records a value unless an earlier one has won.
 func (e *evaluator) set(l line) error {
 	l.keyword = canonicalKeyword(l.keyword)
+	if takesLine(l.keyword) {
+		l.rest = strings.TrimLeft(l.rest, blanks+"=")
+	}
 	ent := entry{line: l, args: []string{l.rest}}
 	if !takesLine(l.keyword) {
 		args, err := words(l.rest)
@@ -205,7 +213,13 @@ func (e *evaluator) set(l line) error {
 	if len(ent.args) == 0 || len(ent.args) == 1 && ent.args[0] == "" {
 		return fmt.Errorf("%s: %s: missing argument", l.pos, l.keyword)
 	}
+	if isTime(l.keyword) && strings.EqualFold(ent.args[0], "none") {
+		return nil // leaves it to later lines (readconf.c)
+	}
 	if accumulates(l.keyword) {
+		if len(ent.args) > 1 {
+			return fmt.Errorf("%s: %s: extra arguments at end of line", l.pos, l.keyword)
+		}
 		for _, have := range e.lists[l.keyword] {
 			if have.args[0] == ent.args[0] {
 				return nil

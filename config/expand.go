@@ -74,7 +74,7 @@ func (e *evaluator) expandTokens(s string) (string, error) {
 			return strconv.Itoa(os.Getuid()), true
 		case 'k':
 			if ent, ok := e.values["hostkeyalias"]; ok {
-				return ent.args[0], true
+				return strings.ToLower(ent.args[0]), true
 			}
 			return e.Host, true
 		case 'L', 'l':

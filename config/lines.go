@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -37,6 +38,12 @@ const (
 	maskBase = 0xF0000
 )
 
+// blanks are what OpenSSH strips from both ends of a line.
+const blanks = " \t\r\n"
+
+// maxLine bounds a line: the library takes time in its square, 0.1 s for this.
+const maxLine = 16 << 10
+
 // parseFile reads FILE into lines. A missing file is os.ErrNotExist.
 func parseFile(file string) ([]line, error) {
 	b, err := os.ReadFile(file)
@@ -53,12 +60,12 @@ func parse(file string, text []byte) ([]line, error) {
 	n := 0
 	for raw := range bytes.Lines(text) {
 		n++
-		raw = bytes.TrimSpace(raw)
+		raw = bytes.TrimLeft(bytes.TrimRight(raw, blanks+"\f"), blanks)
 		if len(raw) == 0 || raw[0] == '#' {
 			continue
 		}
-		if raw[0] == '=' || raw[0] == '"' {
-			return nil, fmt.Errorf("%s line %d: line does not begin with a keyword", file, n)
+		if err := checkLine(raw); err != nil {
+			return nil, fmt.Errorf("%s line %d: %w", file, n, err)
 		}
 		mask(&masked, raw)
 		numbers = append(numbers, n)
@@ -68,6 +75,20 @@ func parse(file string, text []byte) ([]line, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return unmaskAll(file, decoded, numbers)
+}
+
+// checkLine refuses what the library would read for ever or for far too long,
+// and what ssh would cut.
+func checkLine(raw []byte) error {
+	switch c := raw[0] | 0x20; {
+	case c < 'a' || c > 'z':
+		return errors.New("line does not begin with a keyword")
+	case bytes.IndexByte(raw, 0) >= 0:
+		return errors.New("line holds a NUL byte")
+	case len(raw) > maxLine:
+		return fmt.Errorf("line is longer than %d bytes", maxLine)
+	}
+	return nil
 }
 
 func unmaskAll(file string, decoded *ssh_config.Config, numbers []int) ([]line, error) {
@@ -93,7 +114,7 @@ func unmaskAll(file string, decoded *ssh_config.Config, numbers []int) ([]line, 
 func mask(w *strings.Builder, raw []byte) {
 	w.WriteString(maskWord)
 	for _, b := range raw {
-		if b == '#' || b == '\r' || b >= 0x80 {
+		if b == '#' || b == '\r' || b == '\v' || b == '\f' || b >= 0x80 {
 			w.WriteRune(maskBase + rune(b))
 		} else {
 			w.WriteByte(b)
@@ -108,10 +129,11 @@ func unmask(kv *ssh_config.KV, at pos) line {
 	if after, ok := strings.CutPrefix(rest, " = "); ok {
 		rest = after
 	}
+	rest = strings.Trim(unmaskBytes(rest), blanks)
 	return line{
 		pos:     at,
 		keyword: strings.ToLower(unmaskBytes(strings.TrimPrefix(kv.Key, maskWord))),
-		rest:    strings.TrimSpace(unmaskBytes(rest)),
+		rest:    rest,
 	}
 }
 

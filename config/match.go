@@ -11,6 +11,7 @@ import (
 )
 
 // hostLine evaluates `Host PATTERN...`: a negated match excludes the block.
+// Case counts, unlike in Match host.
 func (e *evaluator) hostLine(l line) (bool, error) {
 	patterns, err := words(l.rest)
 	if err != nil {
@@ -19,7 +20,7 @@ func (e *evaluator) hostLine(l line) (bool, error) {
 	if len(patterns) == 0 {
 		return false, fmt.Errorf("%s: host: missing argument", l.pos)
 	}
-	return pattern.MatchAny(e.host, patterns), nil
+	return pattern.MatchList(e.host, patterns), nil
 }
 
 // matchLine evaluates `Match CRITERION...`: all must hold.
@@ -34,6 +35,9 @@ func (e *evaluator) matchLine(l line) (bool, error) {
 	result := true
 	for len(args) > 0 {
 		var ok bool
+		if len(args) > 1 && strings.EqualFold(args[0], "all") {
+			return false, fmt.Errorf("%s: match all cannot be combined with other criteria", l.pos)
+		}
 		if ok, args, err = e.criterion(args, result); err != nil {
 			return false, fmt.Errorf("%s: %w", l.pos, err)
 		}
@@ -75,9 +79,9 @@ func (e *evaluator) holds(name, value string, reached bool) (bool, error) {
 	case "originalhost":
 		return pattern.MatchAny(e.Host, patterns), nil
 	case "user":
-		return pattern.MatchAny(e.user(), patterns), nil
+		return pattern.MatchList(e.user(), patterns), nil
 	case "localuser":
-		return pattern.MatchAny(e.LocalUser, patterns), nil
+		return pattern.MatchList(e.LocalUser, patterns), nil
 	case "exec":
 		if !reached {
 			return false, nil

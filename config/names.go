@@ -35,7 +35,7 @@ func CheckUser(name string) error {
 		strings.ContainsAny(name, "'`\";&<>|(){}$\\") ||
 		strings.ContainsFunc(name, unicode.IsControl)
 	for i := 1; i < len(name) && !bad; i++ {
-		bad = name[i] == '-' && unicode.IsSpace(rune(name[i-1]))
+		bad = name[i] == '-' && name[i-1] == ' '
 	}
 	if bad {
 		return &NameError{"user name", name}
@@ -87,6 +87,10 @@ func parseJump(elem string) (Jump, error) {
 	rest, isURI := strings.CutPrefix(elem, "ssh://")
 	if isURI {
 		rest = strings.TrimSuffix(rest, "/")
+		// readconf.c takes no path, and escapes in the user alone.
+		if host := rest[strings.LastIndexByte(rest, '@')+1:]; strings.ContainsAny(host, "/%") {
+			return Jump{}, fmt.Errorf("bad URI %q", elem)
+		}
 	}
 	var j Jump
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
@@ -101,8 +105,8 @@ func parseJump(elem string) (Jump, error) {
 	}
 	j.Host, j.Port = host, port
 	if isURI {
-		if j, err = unescape(j); err != nil {
-			return Jump{}, err
+		if j.User, err = url.PathUnescape(j.User); err != nil {
+			return Jump{}, fmt.Errorf("bad escape in user: %w", err)
 		}
 	}
 	if err := CheckHost(j.Host); err != nil {
@@ -112,17 +116,6 @@ func parseJump(elem string) (Jump, error) {
 		if err := CheckUser(j.User); err != nil {
 			return Jump{}, err
 		}
-	}
-	return j, nil
-}
-
-func unescape(j Jump) (Jump, error) {
-	var err error
-	if j.User, err = url.PathUnescape(j.User); err != nil {
-		return Jump{}, fmt.Errorf("bad escape in user: %w", err)
-	}
-	if j.Host, err = url.PathUnescape(j.Host); err != nil {
-		return Jump{}, fmt.Errorf("bad escape in host: %w", err)
 	}
 	return j, nil
 }

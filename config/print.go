@@ -46,7 +46,7 @@ func (s *Settings) printRoute(put func(string, any)) {
 	put("serveralivecountmax", s.ServerAliveCountMax)
 	put("serveraliveinterval", seconds(s.ServerAliveInterval))
 	timeout := "none"
-	if s.ConnectTimeout > 0 {
+	if s.IsSet("connecttimeout") {
 		timeout = fmt.Sprint(seconds(s.ConnectTimeout))
 	}
 	put("connecttimeout", timeout)

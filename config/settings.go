@@ -148,6 +148,9 @@ func newSettings(e *evaluator) (*Settings, error) {
 	if s.Port, err = ParsePort(e.port()); err != nil {
 		return nil, fmt.Errorf("%s: %w", e.values["port"].pos, err)
 	}
+	for _, single := range []string{"hostname", "user", "port", "proxyjump"} {
+		r.word(single, "") // refuses a second word
+	}
 	s.readRoute(r)
 	s.readHostKeys(r)
 	s.readAlgorithms(r)
@@ -184,7 +187,7 @@ func (s *Settings) readRoute(r *reader) {
 }
 
 func (s *Settings) readHostKeys(r *reader) {
-	s.HostKeyAlias = r.word("hostkeyalias", "")
+	s.HostKeyAlias = strings.ToLower(r.word("hostkeyalias", ""))
 	s.UserKnownHostsFile = r.paths("userknownhostsfile", "~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 	s.GlobalKnownHostsFile = r.paths("globalknownhostsfile", globalKnownHosts()...)
 	if revoked := r.paths("revokedhostkeys"); len(revoked) > 0 {

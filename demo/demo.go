@@ -36,7 +36,7 @@ const loginLimit = 5 * time.Second
 
 // Run plays the demo and returns nil only if stock ssh hung and ssh-stay
 // answered; otherwise the error says what differed, or is that of ctx. It
-// needs about 11 s and always less than 20. When it returns, also early by
+// needs about 10 s and always less than 20. When it returns, also early by
 // ctx, no process, goroutine, listener or file of it is left.
 func (d *Demo) Run(ctx context.Context) error {
 	ssh, self, err := d.executables()

@@ -51,6 +51,9 @@ func proxy(args []string, mode string) error {
 	if *alias != "stay" || *user != "demo" || flags.NArg() != 2 {
 		return fmt.Errorf("got arguments %q", args)
 	}
+	if err := privateEnvironment(); err != nil {
+		return err
+	}
 	jump, err := login(*config)
 	if err != nil {
 		return err
@@ -67,6 +70,22 @@ func proxy(args []string, mode string) error {
 		}()
 	}
 	return splice(jump, net.JoinHostPort(flags.Arg(0), flags.Arg(1)))
+}
+
+// privateEnvironment checks that the user's own agent and state are out of reach.
+func privateEnvironment() error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	for name, want := range map[string]string{
+		"SSH_AUTH_SOCK": "", "XDG_STATE_HOME": dir, "XDG_RUNTIME_DIR": dir, "XDG_CACHE_HOME": dir,
+	} {
+		if got := os.Getenv(name); got != want {
+			return fmt.Errorf("got %s=%s, want %q", name, got, want)
+		}
+	}
+	return nil
 }
 
 // login connects to the jump host that the config names for the alias stay.

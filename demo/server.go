@@ -24,7 +24,8 @@ const greeting = "ready"
 func reply(line string) string { return "target read: " + line }
 
 // serveChannel serves one channel that a client wants to open, and returns
-// when it is closed or ctx ends. ctx is that of its connection.
+// when it is closed, as the end of its connection does too. ctx ends with that
+// connection.
 type serveChannel func(ctx context.Context, ch ssh.NewChannel)
 
 // server is an SSH server that knows one public key.
@@ -113,8 +114,8 @@ func (s *server) serveConn(ctx context.Context, conn net.Conn) {
 }
 
 // echoLines is the target: a session's command repeats each line.
-func echoLines(ctx context.Context, nc ssh.NewChannel) {
-	serveSession(ctx, nc, func(ch ssh.Channel) {
+func echoLines(_ context.Context, nc ssh.NewChannel) {
+	serveSession(nc, func(ch ssh.Channel) {
 		fmt.Fprintln(ch, greeting)
 		for lines := bufio.NewScanner(ch); lines.Scan(); {
 			fmt.Fprintln(ch, reply(lines.Text()))
@@ -130,12 +131,12 @@ func jumpTo(target string) serveChannel {
 			serveForward(ctx, nc, target)
 			return
 		}
-		serveSession(ctx, nc, func(ssh.Channel) {})
+		serveSession(nc, func(ssh.Channel) {})
 	}
 }
 
 // serveSession runs command for an exec request and reports exit status 0.
-func serveSession(ctx context.Context, nc ssh.NewChannel, command func(ssh.Channel)) {
+func serveSession(nc ssh.NewChannel, command func(ssh.Channel)) {
 	if nc.ChannelType() != "session" {
 		nc.Reject(ssh.UnknownChannelType, "unknown channel type")
 		return
@@ -144,7 +145,7 @@ func serveSession(ctx context.Context, nc ssh.NewChannel, command func(ssh.Chann
 	if err != nil {
 		return
 	}
-	defer closeWith(ctx, ch)()
+	defer ch.Close()
 	for req := range requests {
 		if req.Type != "exec" {
 			req.Reply(false, nil)
@@ -186,7 +187,7 @@ func serveForward(ctx context.Context, nc ssh.NewChannel, target string) {
 	}
 	var copies sync.WaitGroup
 	defer copies.Wait()
-	defer closeWith(ctx, ch)()
+	defer ch.Close()
 	copies.Go(func() { ssh.DiscardRequests(requests) }) // until ch is closed
 	copies.Go(func() {                                  // until ch has no more, or conn is closed
 		io.Copy(conn, ch)

@@ -17,7 +17,9 @@ type side struct {
 	asked    time.Time // when the last question went out
 	want     string    // the answer to it
 	answered bool
-	took     time.Duration // from question to answer
+	took     time.Duration // from question to answer, or to giving up
+	heardAt  time.Time     // when the last answer came
+	quiet    time.Duration // from there to the question after it
 	lost     bool          // its forgotten flow has been shown
 }
 
@@ -29,6 +31,7 @@ func (s *side) expect(want string) {
 // ask writes one line to the session. A pipe takes it at once.
 func (s *side) ask(question string) error {
 	s.expect(reply(question))
+	s.quiet = s.asked.Sub(s.heardAt)
 	if _, err := fmt.Fprintln(s.client.stdin, question); err != nil {
 		return fmt.Errorf("%s: ask %q: %w", s.name, question, err)
 	}
@@ -40,8 +43,16 @@ func (s *side) heard(a answer) error {
 	if s.answered || a.text != s.want {
 		return fmt.Errorf("%s: got %q from the target, which nobody asked for", s.name, a.text)
 	}
-	s.answered, s.took = true, a.at.Sub(s.asked)
+	s.answered, s.took, s.heardAt = true, a.at.Sub(s.asked), a.at
 	return nil
+}
+
+// outcome is one side's line of the verdict.
+func (s *side) outcome() string {
+	if s.answered {
+		return fmt.Sprintf("answers in %s after %s of silence", millis(s.took), seconds(s.quiet))
+	}
+	return fmt.Sprintf("hangs: no answer in %s after %s of silence", seconds(s.took), seconds(s.quiet))
 }
 
 // story plays both sides in one goroutine, which alone prints.
@@ -111,7 +122,8 @@ func (s *story) ask(ctx context.Context, question string) error {
 	}
 	for _, one := range s.sides() {
 		if !one.answered {
-			s.show.event(one.name, "no answer and no error in %s", seconds(s.answer))
+			one.took = time.Since(one.asked)
+			s.show.event(one.name, "no answer and no error in %s", seconds(one.took))
 		}
 	}
 	return nil
@@ -177,7 +189,7 @@ func (s *story) look() {
 	for _, one := range s.sides() {
 		if st := one.forwarder.stats(); st.forgotten > 0 && !one.lost {
 			one.lost = true
-			s.show.event("firewall", "forgets %s: %s without a byte", one.name, seconds(s.idle))
+			s.show.event("firewall", "forgets %s: %s without a byte", one.name, seconds(st.longest))
 		}
 	}
 	s.show.status("silent: stock ssh %s, ssh-stay %s",
@@ -207,21 +219,13 @@ func (s *story) verdict() error {
 	unless(s.stay.answered, "ssh-stay did not answer")
 
 	s.show.blank()
-	s.show.text("stock ssh  %s", s.outcome(s.stock))
-	s.show.text("ssh-stay   %s", s.outcome(s.stay))
+	s.show.text("stock ssh  %s", s.stock.outcome())
+	s.show.text("ssh-stay   %s", s.stay.outcome())
 	if wrong != nil {
 		return errors.New(strings.Join(wrong, "; "))
 	}
 	s.show.advice()
 	return nil
-}
-
-// outcome is one side's line of the verdict.
-func (s *story) outcome(one *side) string {
-	if one.answered {
-		return fmt.Sprintf("answers: after %s of silence in %s", seconds(s.silence), millis(one.took))
-	}
-	return fmt.Sprintf("hangs: after %s of silence no answer in %s", seconds(s.silence), seconds(s.answer))
 }
 
 // stop waits until both ssh and all they started are gone; ctx has killed them.

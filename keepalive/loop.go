@@ -49,72 +49,80 @@ const (
 // no more than Life.Touch. At most one probe is outstanding.
 type Loop struct {
 	Interval time.Duration // 0: never probe
-	GiveUp   time.Duration
-	Life     *Life
+	// GiveUp counts as two intervals if it is less: a peer that has nothing to
+	// say is not dead before it has had an interval to answer a probe.
+	GiveUp time.Duration
+	Life   *Life
 	// Probe sends a probe and returns when it was answered, in whatever way.
 	// It may block until the connection is closed.
 	Probe func() error
 	// Wall is the wall clock; nil means the system's.
 	Wall func() time.Time
 
-	probes  sync.WaitGroup
-	waiting atomic.Bool
+	probes   sync.WaitGroup
+	waiting  bool // a probe is outstanding
+	answered chan error
 }
 
 // Run returns a *SilentError when the peer is given up, else ctx.Err(). The
 // caller then closes the connection, which ends a probe that still waits, and
-// calls Wait.
+// calls Wait. Run is called once.
 func (l *Loop) Run(ctx context.Context) error {
 	if l.Interval <= 0 {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	timer := time.NewTimer(min(l.Interval, tick))
-	defer timer.Stop()
+	l.answered = make(chan error, 1)
 	clock := l.newClock()
+	timer := time.NewTimer(l.next())
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case err := <-l.answered:
+			l.waiting = false
+			if err == nil {
+				l.Life.Touch()
+			}
 		case <-timer.C:
+			silence := l.Life.Silence()
+			if silence >= l.giveUp() {
+				return &SilentError{silence}
+			}
+			if clock.jumped() || silence >= l.Interval {
+				l.probe()
+			}
 		}
-		silence := l.Life.Silence()
-		if silence >= l.GiveUp {
-			return &SilentError{silence}
-		}
-		if silence >= l.Interval || clock.jumped() {
-			l.probe()
-		}
-		timer.Reset(l.next(l.Life.Silence()))
+		timer.Reset(l.next())
 	}
 }
 
-// next is how long to sleep: to the next deadline, or the next look at the
-// clocks.
-func (l *Loop) next(silence time.Duration) time.Duration {
-	deadline := l.Interval
+// next is how long to sleep: until a probe or giving up is due, or until the
+// clocks shall be compared again.
+func (l *Loop) next() time.Duration {
+	silence := l.Life.Silence()
+	due := l.Interval
 	if silence >= l.Interval {
-		deadline = l.GiveUp
+		due = min(silence+l.Interval, l.giveUp())
 	}
-	return min(max(deadline-silence, time.Millisecond), tick)
+	return min(max(due-silence, time.Millisecond), tick)
 }
+
+func (l *Loop) giveUp() time.Duration { return max(l.GiveUp, 2*l.Interval) }
 
 // Wait returns when no probe is outstanding.
 func (l *Loop) Wait() { l.probes.Wait() }
 
 // probe sends one unless one is outstanding.
 func (l *Loop) probe() {
-	if !l.waiting.CompareAndSwap(false, true) {
+	if l.waiting {
 		return
 	}
+	l.waiting = true
 	// Ends with the answer, or when the caller closes the connection; Wait
 	// waits for it.
-	l.probes.Go(func() {
-		if l.Probe() == nil {
-			l.Life.Touch()
-		}
-		l.waiting.Store(false)
-	})
+	l.probes.Go(func() { l.answered <- l.Probe() })
 }
 
 // clock notices that wall time has run ahead of the monotonic clock.

@@ -6,19 +6,26 @@ import (
 	"time"
 )
 
-// maxCount is the largest TCP_KEEPCNT that Linux takes.
-const maxCount = 127
+const (
+	// maxCount is the largest TCP_KEEPCNT that Linux takes.
+	maxCount = 127
+	// maxInterval is the longest TCP_KEEPIDLE and TCP_KEEPINTVL that Linux takes.
+	maxInterval = 32767 * time.Second
+	// maxGiveUp fits the milliseconds of TCP_USER_TIMEOUT into a C int.
+	maxGiveUp = 24 * 24 * time.Hour
+)
 
 // SetTCP has the kernel probe c after interval of silence, again every
 // interval, and give the connection up after giveUp without an answer, be it to
 // a probe or to data. Resolution is a second. An interval of zero turns probes
 // off and leaves the rest to the kernel. The options stay with the socket when
-// another process takes it over.
+// another process takes it over. Longer times than the kernel takes are cut.
 func SetTCP(c *net.TCPConn, interval, giveUp time.Duration) error {
 	if interval <= 0 {
 		return c.SetKeepAlive(false)
 	}
-	interval = max(interval, time.Second)
+	interval = min(max(interval, time.Second), maxInterval)
+	giveUp = min(giveUp, maxGiveUp)
 	err := c.SetKeepAliveConfig(net.KeepAliveConfig{
 		Enable:   true,
 		Idle:     interval,

@@ -26,13 +26,22 @@ func Match(name, pattern string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// MatchAny reports whether name matches one of patterns and none of those that
-// begin with !. Case does not count, as for host names in OpenSSH.
+// MatchAny is MatchList where case does not count, as for most host names in
+// OpenSSH.
 func MatchAny(name string, patterns []string) bool {
-	name = strings.ToLower(name)
+	lower := make([]string, len(patterns))
+	for i, p := range patterns {
+		lower[i] = strings.ToLower(p)
+	}
+	return MatchList(strings.ToLower(name), lower)
+}
+
+// MatchList reports whether name matches one of patterns and none of those that
+// begin with !. Case counts.
+func MatchList(name string, patterns []string) bool {
 	found := false
 	for _, p := range patterns {
-		p, negated := strings.CutPrefix(strings.ToLower(p), "!")
+		p, negated := strings.CutPrefix(p, "!")
 		if !Match(name, p) {
 			continue
 		}

@@ -23,8 +23,8 @@ type Client struct {
 // share them.
 func NewClient(stdin, stdout *os.File) *Client {
 	c := &Client{in: unblock(stdin), out: unblock(stdout), gone: make(chan struct{}), held: [2]*os.File{stdin, stdout}}
-	growPipe(c.in, upSize)
-	growPipe(c.out, upSize)
+	growPipe(c.in, pipeSize)
+	growPipe(c.out, pipeSize)
 	go func() { // ends with the client, or with the process
 		if waitReaderGone(c.out) {
 			close(c.gone)

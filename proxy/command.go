@@ -14,7 +14,7 @@ import (
 )
 
 // commandGrace is how long a ProxyCommand may take to end by itself.
-const commandGrace = time.Second
+const commandGrace = 500 * time.Millisecond
 
 // CommandDialer dials through a user's ProxyCommand. expand makes the command
 // line for a host and port; the names in it must have been checked, since it

@@ -5,17 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"syscall"
 	"time"
+
+	"ssh-stay/hop"
 )
 
 const (
-	// upSize is read from ssh at once; ssh's pipe is grown to hold as much.
-	upSize = 256 << 10
-	// downSize is read from a hop at once.
-	downSize = 128 << 10
+	// pipeSize is what ssh's pipes are grown to hold, and what is read from
+	// them at once on a direct route.
+	pipeSize = 256 << 10
+	// hopSize is read and written at once where a hop encrypts in between: two
+	// of its packets, which stay in the processor's cache.
+	hopSize = 64 << 10
 	// drainTime is how long what ssh wrote last may take to leave once ssh
 	// has gone: its goodbye to the server.
 	drainTime = 500 * time.Millisecond
@@ -24,7 +27,12 @@ const (
 // PeerError says that the connection broke after it had been made.
 type PeerError struct{ Err error }
 
-func (e *PeerError) Error() string { return fmt.Sprintf("connection lost: %v", e.Err) }
+func (e *PeerError) Error() string {
+	if _, ok := e.Err.(syscall.Errno); ok {
+		return "connection lost: " + connectReason(e.Err)
+	}
+	return "connection lost: " + e.Err.Error()
+}
 func (e *PeerError) Unwrap() error { return e.Err }
 
 // ErrClientGone says that ssh went away before the peer ended the connection.
@@ -79,7 +87,11 @@ func goneOutcome(up <-chan error) error {
 
 // copyUp sends what the client writes until its EOF.
 func copyUp(peer *Conn, client *Client) error {
-	buf := make([]byte, upSize)
+	size := hopSize
+	if _, ok := peer.Conn.(*net.TCPConn); ok {
+		size = pipeSize
+	}
+	buf := make([]byte, size)
 	for {
 		n, err := client.in.Read(buf)
 		if n > 0 {
@@ -101,18 +113,27 @@ func copyDown(client *Client, peer *Conn) error {
 	if tcp, ok := peer.Conn.(*net.TCPConn); ok {
 		_, err = io.Copy(client.out, tcp)
 	} else {
-		_, err = io.CopyBuffer(writerOnly{client.out}, peer.Conn, make([]byte, downSize))
+		_, err = io.CopyBuffer(writerOnly{client.out}, peer.Conn, make([]byte, hopSize))
 	}
-	var path *fs.PathError
+	return judge(err)
+}
+
+// judge tells whose the error of copying down is: a splice in the kernel
+// reports the connection's errors as stdout's.
+func judge(err error) error {
+	var errno syscall.Errno
+	var lost *hop.LostError
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, syscall.EPIPE):
+	case errors.As(err, &lost) || !errors.As(err, &errno):
+		return &PeerError{err}
+	case errno == syscall.EPIPE:
 		return ErrClientGone
-	case errors.As(err, &path):
-		return err // stdout is a file, and its disk is full
+	case errno == syscall.ENOSPC || errno == syscall.EFBIG || errno == syscall.EIO:
+		return fmt.Errorf("write stdout: %w", errno)
 	}
-	return &PeerError{err}
+	return &PeerError{errno}
 }
 
 // writerOnly keeps io.CopyBuffer from calling ReadFrom, which has a small

@@ -1,0 +1,102 @@
+//go:build linux
+
+package main
+
+import (
+	"time"
+
+	"ssh-stay/internal/sshtest"
+)
+
+func groupNames() []string { return []string{"jump", "direct", "idle", "far"} }
+
+// groups makes those that are asked for, "" meaning all, and what they need.
+func (r *rig) groups(only string) ([]*group, error) {
+	if err := r.adoptOrphans(); err != nil {
+		return nil, err
+	}
+	if err := r.build(); err != nil {
+		return nil, err
+	}
+	var groups []*group
+	if only != "far" {
+		l, err := r.newLab(nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		paths, err := l.paths(r.bin)
+		if err != nil {
+			return nil, err
+		}
+		idle, err := r.idleGroup(l, paths)
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, r.jumpGroup(paths), r.directGroup(paths), idle)
+	}
+	if only == "" || only == "far" {
+		far, err := r.farGroup()
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, far)
+	}
+	for _, g := range groups {
+		if g.name == only {
+			return []*group{g}, nil
+		}
+	}
+	return groups, nil
+}
+
+func (r *rig) jumpGroup(paths map[string]path) *group {
+	t := newTrial([]path{paths[sshJ], paths[stayJ]}, 0)
+	t.bytes, t.echoes, t.starts = r.sizes.bytes, r.sizes.echoes, r.sizes.starts
+	t.down.wants = map[string]want{stayJ: atLeast(1.05, sshJ)}
+	t.up.wants = map[string]want{stayJ: atLeast(1.2, sshJ)}
+	t.cpuDown.wants = map[string]want{stayJ: atMost(1, sshJ)}
+	t.cpuUp.wants = map[string]want{stayJ: atMost(1, sshJ)}
+	t.whole.wants = map[string]want{stayJ: atMost(0.85, sshJ)}
+	t.echo.wants = map[string]want{stayJ: atMost(1.15, sshJ)}
+	return &group{"jump", "Through one jump host, all on loopback. The proxy of `ssh -J` is its child `ssh -W`.", t.figures(), t.round}
+}
+
+func (r *rig) directGroup(paths map[string]path) *group {
+	t := newTrial([]path{paths[plain], paths[netcat], paths[direct], paths[fdpass]}, 0)
+	t.bytes, t.echoes, t.starts = r.sizes.bytes, r.sizes.echoes, r.sizes.starts
+	for _, f := range []*figure{&t.down, &t.up} {
+		f.wants = map[string]want{netcat: beside(plain), direct: atLeast(1, netcat), fdpass: atLeast(0.97, plain)}
+	}
+	for _, f := range []*figure{&t.whole, &t.echo} {
+		f.wants = map[string]want{netcat: beside(plain), direct: beside(netcat), fdpass: beside(plain)}
+	}
+	for _, f := range []*figure{&t.cpuDown, &t.cpuUp} {
+		f.wants = map[string]want{direct: beside(netcat)}
+	}
+	return &group{"direct", "Straight to the target, on loopback.", t.figures(), t.round}
+}
+
+// farGroup has the user 50 ms away from jump host and target.
+func (r *rig) farGroup() (*group, error) {
+	d, err := sshtest.NewDelay(50 * time.Millisecond)
+	if err != nil {
+		return nil, err
+	}
+	r.onClose(d.Close)
+	l, err := r.newLab(d.Client, d.Server)
+	if err != nil {
+		return nil, err
+	}
+	paths, err := l.paths(r.bin)
+	if err != nil {
+		return nil, err
+	}
+	t := newTrial([]path{paths[sshJ], paths[stayJ]}, 20*time.Millisecond)
+	t.bytes, t.echoes, t.starts = r.sizes.farBytes, r.sizes.farEchoes, 1
+	t.down.wants = map[string]want{stayJ: atLeast(19, "")}
+	t.up.wants = map[string]want{stayJ: atLeast(19, "")}
+	t.whole.wants = map[string]want{stayJ: atMost(0.95, sshJ)}
+	t.echo.wants = map[string]want{stayJ: atMost(105, "")}
+	return &group{"far", "Through one jump host, jump host and target 100 ms of round trip away, loopback between them.",
+		[]*figure{&t.down, &t.up, &t.whole, &t.echo}, t.round}, nil
+}

@@ -1,0 +1,154 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ssh-stay/internal/sshtest"
+)
+
+// The paths as the tables name them. "ssh -W" is the process that `ssh -J`
+// starts as its proxy.
+const (
+	plain  = "no proxy"
+	netcat = "nc"
+	direct = "ssh-stay"
+	fdpass = "ssh-stay, fdpass"
+	sshJ   = "ssh -J"
+	sshW   = "ssh -W"
+	stayJ  = "ssh-stay, jump"
+)
+
+// sizes is how much is measured in a round.
+type sizes struct {
+	bytes, farBytes   int64
+	echoes, farEchoes int
+	starts            int // whole sessions on loopback
+	dials             int
+	settle            time.Duration // from login to what counts as idle
+}
+
+func fullSizes(rounds int) sizes {
+	return sizes{bytes: 512 << 20, farBytes: 96 << 20, echoes: 2000, farEchoes: 200, starts: 4,
+		dials: (30 + rounds - 1) / rounds, settle: time.Second}
+}
+
+func quickSizes() sizes {
+	return sizes{bytes: 16 << 20, farBytes: 4 << 20, echoes: 50, farEchoes: 20, starts: 1, dials: 2, settle: 200 * time.Millisecond}
+}
+
+// rig owns the peers that the groups share.
+type rig struct {
+	sizes   sizes
+	bin     string
+	closers []func() error // in order of opening
+}
+
+func (r *rig) onClose(f func() error) { r.closers = append(r.closers, f) }
+
+// close ends and removes everything, the last first.
+func (r *rig) close() (err error) {
+	for _, f := range slices.Backward(r.closers) {
+		err = errors.Join(err, f())
+	}
+	return err
+}
+
+// adoptOrphans makes us the parent of processes whose own has ended, such as the
+// `ssh -W` of an ssh that was killed, and ends those that are left at the end:
+// one in a namespace whose line is gone would wait for ever.
+func (r *rig) adoptOrphans() error {
+	r.onClose(func() (err error) {
+		for _, pid := range sshtest.Descendants(os.Getpid()) {
+			unix.Kill(pid, unix.SIGKILL)
+			err = errors.Join(err, sshtest.WaitGone(pid, 5*time.Second))
+		}
+		return err
+	})
+	return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+}
+
+// build has the binary on the disk as an installed one is: the kernel counts
+// pages of a file that it has yet to write as dirty memory of whoever maps them.
+func (r *rig) build() (err error) {
+	if r.bin, err = sshtest.Build(); err != nil {
+		return err
+	}
+	if os.Getenv("SSH_STAY_BIN") == "" {
+		r.onClose(func() error { return os.RemoveAll(filepath.Dir(r.bin)) })
+	}
+	f, err := os.Open(r.bin)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// lab is a user, a jump host and a target behind it.
+type lab struct {
+	client       *sshtest.Client
+	in           *sshtest.Netns // where the user is
+	jump, target *sshtest.Sshd
+}
+
+// newLab starts jump and target on the far side. Between the two is loopback.
+func (r *rig) newLab(near, far *sshtest.Netns) (*lab, error) {
+	l := &lab{in: near}
+	var err error
+	if l.client, err = sshtest.NewClient(); err != nil {
+		return nil, err
+	}
+	r.onClose(l.client.Close)
+	if l.jump, err = r.sshd(sshtest.SshdConfig{In: far}); err != nil {
+		return nil, err
+	}
+	if l.target, err = r.sshd(sshtest.SshdConfig{In: far, Addr: "127.0.0.1"}); err != nil {
+		return nil, err
+	}
+	return l, l.client.AddHost("jump", l.jump)
+}
+
+func (r *rig) sshd(cfg sshtest.SshdConfig) (*sshtest.Sshd, error) {
+	s, err := sshtest.StartSshd(cfg)
+	if err == nil {
+		r.onClose(s.Close)
+	}
+	return s, err
+}
+
+// path makes an alias of the target with lines of its own. Nothing is said of
+// ciphers: every ssh, sshd and ssh-stay takes what it takes by default.
+func (l *lab) path(name, alias string, lines ...string) (path, error) {
+	p := path{name: name, alias: alias, client: l.client, in: l.in, bare: name == plain || name == fdpass}
+	return p, l.client.AddHost(alias, l.target, lines...)
+}
+
+func (l *lab) paths(bin string) (map[string]path, error) {
+	stay := l.client.ProxyLine(bin)
+	paths := make(map[string]path)
+	var errs []error
+	for _, p := range []struct {
+		name, alias string
+		lines       []string
+	}{
+		{plain, "plain", nil},
+		{netcat, "nc", []string{"ProxyCommand nc %h %p"}},
+		{direct, "stay", []string{stay}},
+		{fdpass, "fdpass", []string{stay, "ProxyUseFdpass yes"}},
+		{sshJ, "sshj", []string{"ProxyJump jump"}},
+		{stayJ, "stayj", []string{stay, "ProxyJump jump"}},
+	} {
+		made, err := l.path(p.name, p.alias, p.lines...)
+		errs = append(errs, err)
+		paths[p.name] = made
+	}
+	return paths, errors.Join(errs...)
+}
