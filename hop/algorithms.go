@@ -50,6 +50,9 @@ func (cfg *Config) client() (*ssh.ClientConfig, error) {
 		return nil, err
 	}
 	hostKeys := cfg.HostKeyAlgorithms
+	if hostKeys == nil {
+		hostKeys = supported.HostKeys
+	}
 	if !cfg.KeepHostKeyOrder {
 		hostKeys = cfg.HostKeys.Algorithms(hostKeys)
 	}

@@ -40,8 +40,17 @@ func (c *conn) err() error {
 	return c.readErr
 }
 
+// Close closes the connection below. A hop over another hop ends that too, and
+// so on to the socket: to close the channel between them alone asks a server
+// that may itself wait for the dead link, and would not return.
 func (c *conn) Close() error {
-	c.close.Do(func() { c.closeErr = c.Conn.Close() })
+	c.close.Do(func() {
+		if ch, ok := c.Conn.(*channel); ok {
+			c.closeErr = ch.hop.conn.Close()
+		} else {
+			c.closeErr = c.Conn.Close()
+		}
+	})
 	return c.closeErr
 }
 

@@ -111,21 +111,37 @@ type channel struct {
 // x/crypto ends all channels just before it says why the connection broke.
 const settle = 20 * time.Millisecond
 
-// Read returns the hop's *LostError, and not io.EOF, when it was the hop that
-// ended: x/crypto reports both alike.
+// Read returns io.EOF for the target's end alone. When it was the hop that
+// ended, which x/crypto reports alike, it returns the hop's *LostError, or
+// net.ErrClosed after Close.
 func (c *channel) Read(p []byte) (int, error) {
 	n, err := c.Channel.Read(p)
+	return n, c.ended(err)
+}
+
+// Write fails as Read does.
+func (c *channel) Write(p []byte) (int, error) {
+	n, err := c.Channel.Write(p)
+	return n, c.ended(err)
+}
+
+// ended tells the end of the hop from that of the channel.
+func (c *channel) ended(err error) error {
 	if err == nil {
-		return n, nil
+		return nil
+	}
+	if c.hop.conn.err() != nil { // on its way
+		_ = 0
 	}
 	select {
 	case <-c.hop.done:
 	case <-time.After(settle):
+		return err
 	}
 	if lost := c.hop.Err(); lost != nil {
-		return n, lost
+		return lost
 	}
-	return n, err
+	return net.ErrClosed
 }
 
 func (c *channel) LocalAddr() net.Addr  { return addr(c.hop.name) }

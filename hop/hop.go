@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -89,7 +91,7 @@ func Dial(ctx context.Context, cfg *Config, dial DialFunc) (*Hop, error) {
 	h := &Hop{name: cfg.Name, log: cfg.Log, conn: newConn(below), done: make(chan struct{})}
 	// NewClientConn knows no context and has no deadline of its own.
 	stop := context.AfterFunc(ctx, func() { h.conn.Close() })
-	h.client, err = handshake(cfg, h.conn)
+	h.client, err = handshake(ctx, cfg, h.conn)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -105,13 +107,14 @@ func Dial(ctx context.Context, cfg *Config, dial DialFunc) (*Hop, error) {
 	return h, nil
 }
 
-func handshake(cfg *Config, c *conn) (*ssh.Client, error) {
+func handshake(ctx context.Context, cfg *Config, c *conn) (*ssh.Client, error) {
 	clientConfig, err := cfg.client()
 	if err != nil {
 		return nil, err
 	}
 	login := cfg.Login.Start()
 	defer login.Close()
+	defer context.AfterFunc(ctx, func() { login.Close() })() // an agent may ask its user
 	clientConfig.AuthCallback = login.Next
 	var refused error
 	clientConfig.HostKeyCallback = func(_ string, _ net.Addr, key ssh.PublicKey) error {
@@ -161,10 +164,22 @@ func (h *Hop) watch(cfg *Config) {
 	loop.Wait()
 	h.mu.Lock()
 	if !h.closed {
-		h.err = &LostError{h.name, err}
+		h.err = &LostError{h.name, plainCause(err)}
 	}
 	h.mu.Unlock()
 	close(h.done)
+}
+
+// plainCause leaves out the addresses and calls that the net package tells.
+func plainCause(err error) error {
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, io.EOF):
+		return errors.New("closed by the host")
+	case errors.As(err, &errno):
+		return errno
+	}
+	return err
 }
 
 // Done is closed when the hop has ended.
