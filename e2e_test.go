@@ -26,11 +26,11 @@ import (
 // kind of route: direct, fdpass, one, two, three.
 type world struct {
 	sshtest.Rig
-	bin            string
-	client         *sshtest.Client
-	target         *sshtest.Sshd
-	j1, j2, j3     *sshtest.Sshd
-	routes, spoken []string
+	bin        string
+	client     *sshtest.Client
+	target     *sshtest.Sshd
+	j1, j2, j3 *sshtest.Sshd
+	routes     []string
 }
 
 func newWorld(t *testing.T) *world {

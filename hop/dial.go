@@ -131,7 +131,7 @@ func (c *channel) ended(err error) error {
 		return nil
 	}
 	if c.hop.conn.err() != nil { // on its way
-		_ = 0
+		<-c.hop.done
 	}
 	select {
 	case <-c.hop.done:

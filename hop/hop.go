@@ -125,7 +125,13 @@ func handshake(ctx context.Context, cfg *Config, c *conn) (*ssh.Client, error) {
 	if refused != nil {
 		return nil, refused
 	}
+	if denied := (*auth.DeniedError)(nil); errors.As(err, &denied) {
+		return nil, denied // without the library's words around it
+	}
 	if err != nil {
+		if inner := errors.Unwrap(err); inner != nil {
+			err = inner // without "ssh: handshake failed: "
+		}
 		return nil, err
 	}
 	return ssh.NewClient(sshConn, chans, reqs), nil

@@ -38,7 +38,7 @@ func (p *peer) probe() error {
 }
 
 // run runs l against p until d has passed and returns what Run did, and when.
-func run(l *Loop, p *peer, d time.Duration) (error, time.Duration) {
+func run(l *Loop, p *peer, d time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	l.Probe = p.probe
@@ -49,7 +49,7 @@ func run(l *Loop, p *peer, d time.Duration) (error, time.Duration) {
 	at := time.Since(p.start)
 	close(p.closed)
 	l.Wait()
-	return err, at
+	return at, err
 }
 
 func TestProbeTimes(t *testing.T) {
@@ -72,7 +72,7 @@ func TestProbeTimes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPeer()
 				p.rtt = tt.rtt
-				err, at := run(&Loop{Interval: tt.interval, GiveUp: tt.giveUp}, p, tt.runFor)
+				at, err := run(&Loop{Interval: tt.interval, GiveUp: tt.giveUp}, p, tt.runFor)
 				if !errors.Is(err, context.DeadlineExceeded) || at != tt.runFor {
 					t.Errorf("got %v after %v, want the context's end after %v", err, at, tt.runFor)
 				}
@@ -99,7 +99,7 @@ func TestGiveUp(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPeer()
 			p.silent = true
-			err, at := run(&Loop{Interval: tt.interval, GiveUp: tt.giveUp}, p, time.Hour)
+			at, err := run(&Loop{Interval: tt.interval, GiveUp: tt.giveUp}, p, time.Hour)
 			silent := (*SilentError)(nil)
 			if !errors.As(err, &silent) || silent.For != tt.want || at != tt.want {
 				t.Errorf("interval %v, give up %v: got %v after %v, want a SilentError after %v", tt.interval, tt.giveUp, err, at, tt.want)
@@ -141,7 +141,7 @@ func TestTouchPostpones(t *testing.T) {
 			time.Sleep(60 * time.Second) // a probe is outstanding since 59 s
 			life.Touch()
 		}()
-		err, at := run(&Loop{Interval: 30 * time.Second, GiveUp: 90 * time.Second, Life: life}, p, time.Hour)
+		at, err := run(&Loop{Interval: 30 * time.Second, GiveUp: 90 * time.Second, Life: life}, p, time.Hour)
 		<-done
 		silent := (*SilentError)(nil)
 		if !errors.As(err, &silent) || silent.For != 90*time.Second || at != 179*time.Second {
@@ -228,7 +228,7 @@ func TestRunEndsWithContext(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPeer()
 			p.silent = true
-			err, at := run(&Loop{Interval: interval, GiveUp: 3 * time.Hour}, p, 90*time.Second)
+			at, err := run(&Loop{Interval: interval, GiveUp: 3 * time.Hour}, p, 90*time.Second)
 			if !errors.Is(err, context.DeadlineExceeded) || at != 90*time.Second {
 				t.Errorf("interval %v: got %v after %v, want the context's error after 90 s", interval, err, at)
 			}

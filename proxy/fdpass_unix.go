@@ -10,7 +10,7 @@ import (
 )
 
 // CanPass reports whether a descriptor can be sent over f.
-func CanPass(f *os.File) bool { return isSocket(int(f.Fd())) }
+func CanPass(f *os.File) bool { return isSocket(f) }
 
 // Pass sends the socket of conn over stdout with one byte, as ssh expects it
 // under ProxyUseFdpass (sshconnect.c). The socket's options go with it. conn

@@ -106,14 +106,14 @@ func copyUp(peer *Conn, client *Client) error {
 	}
 }
 
-// copyDown delivers what the peer sends until its EOF. A TCP connection is
-// left to io.Copy, which splices in the kernel where it can.
+// copyDown delivers what the peer sends until its EOF. From TCP to a pipe or
+// socket io.Copy splices in the kernel; not all else takes that.
 func copyDown(client *Client, peer *Conn) error {
 	var err error
-	if tcp, ok := peer.Conn.(*net.TCPConn); ok {
+	if tcp, ok := peer.Conn.(*net.TCPConn); ok && isPipeOrSocket(client.out) {
 		_, err = io.Copy(client.out, tcp)
 	} else {
-		_, err = io.CopyBuffer(writerOnly{client.out}, peer.Conn, make([]byte, hopSize))
+		_, err = io.CopyBuffer(writerOnly{client.out}, readerOnly{peer.Conn}, make([]byte, hopSize))
 	}
 	return judge(err)
 }
@@ -136,6 +136,9 @@ func judge(err error) error {
 	return &PeerError{errno}
 }
 
-// writerOnly keeps io.CopyBuffer from calling ReadFrom, which has a small
-// buffer of its own.
-type writerOnly struct{ io.Writer }
+// writerOnly and readerOnly keep io.CopyBuffer from calling ReadFrom and
+// WriteTo, which do not use its buffer.
+type (
+	writerOnly struct{ io.Writer }
+	readerOnly struct{ io.Reader }
+)

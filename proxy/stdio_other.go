@@ -13,13 +13,13 @@ func growPipe(*os.File, int) {}
 // reports false if it cannot be waited for.
 func waitReaderGone(f *os.File) bool {
 	raw, err := f.SyscallConn()
-	if err != nil {
+	if err != nil || !isPipeOrSocket(f) {
 		return false
 	}
 	for {
 		gone := false
 		err := raw.Control(func(fd uintptr) {
-			gone = isPipeOrSocket(int(fd)) && readerGone(int(fd), 0)
+			gone = readerGone(int(fd), 0)
 		})
 		if gone || err != nil {
 			return gone

@@ -8,27 +8,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unblock makes f non-blocking if it is a pipe or a socket.
+// unblock makes f non-blocking if it is a pipe or a socket. One that already
+// is belongs to the runtime's poller, and to no second file.
 func unblock(f *os.File) *os.File {
-	fd := int(f.Fd())
-	if !isPipeOrSocket(fd) || unix.SetNonblock(fd, true) != nil {
+	raw, err := f.SyscallConn() // f.Fd() would make it blocking
+	if err != nil || !isPipeOrSocket(f) {
 		return f
 	}
-	return os.NewFile(uintptr(fd), f.Name())
+	made := f
+	raw.Control(func(fd uintptr) {
+		flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
+		if err != nil || flags&unix.O_NONBLOCK != 0 || unix.SetNonblock(int(fd), true) != nil {
+			return
+		}
+		made = os.NewFile(fd, f.Name())
+	})
+	return made
 }
 
-func isPipeOrSocket(fd int) bool {
-	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil {
-		return false
+func isPipeOrSocket(f *os.File) bool {
+	kind := fileMode(f)
+	return kind&(os.ModeNamedPipe|os.ModeSocket) != 0
+}
+
+func isSocket(f *os.File) bool { return fileMode(f)&os.ModeSocket != 0 }
+
+func fileMode(f *os.File) os.FileMode {
+	info, err := f.Stat()
+	if err != nil {
+		return 0
 	}
-	kind := st.Mode & unix.S_IFMT
-	return kind == unix.S_IFIFO || kind == unix.S_IFSOCK
-}
-
-func isSocket(fd int) bool {
-	var st unix.Stat_t
-	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK
+	return info.Mode()
 }
 
 // readerGone says whether a poll for nothing tells of a broken pipe.
