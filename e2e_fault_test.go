@@ -106,8 +106,9 @@ func TestFirewall(t *testing.T) {
 			dead = append(dead, s)
 		}
 	}
-	// The fault is seen to have fired when the firewall knows the probed
-	// connections alone.
+	// All are left alone for longer than the firewall remembers. The fault is
+	// seen to have fired when it knows the probed connections alone.
+	<-time.After(2 * forget)
 	rig.Eventually(30*time.Second, "forgetting of the idle connections", func() bool {
 		known, err := fw.Known()
 		return err == nil && known == len(alive)
