@@ -19,50 +19,7 @@ import (
 // stdout, one line that names the host, and at most two hints.
 func TestRefused(t *testing.T) {
 	w := newWorld(t)
-	dir := w.client.Dir
-	host := func(alias string, cfg sshtest.SshdConfig, lines ...string) *sshtest.Sshd {
-		s := w.Sshd(cfg)
-		if err := w.client.AddHost(alias, s, lines...); err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	write := func(name, text string, mode os.FileMode) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), mode); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	other, err := sshtest.NewKey(filepath.Join(dir, "other"), "", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	locked, err := sshtest.NewKey(filepath.Join(dir, "locked"), "", "secret")
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, _ := os.ReadFile(w.client.Key.Path)
-	open := write("open", string(private), 0o644)
-
-	host("noforward", sshtest.SshdConfig{Lines: []string{"AllowTcpForwarding no"}})
-	host("permitopen", sshtest.SshdConfig{Lines: []string{"PermitOpen 127.0.0.1:1"}})
-	host("strange", sshtest.SshdConfig{}, "UserKnownHostsFile "+write("empty", "", 0o600))
-	changed := sshtest.KnownHost("x", other.Public())
-	host("changed", sshtest.SshdConfig{}, "UserKnownHostsFile "+write("changed", "* "+strings.SplitN(changed, " ", 2)[1]+"\n", 0o600))
-	revoked := host("revoked", sshtest.SshdConfig{}, "RevokedHostKeys "+filepath.Join(dir, "revoked"))
-	write("revoked", string(ssh.MarshalAuthorizedKey(revoked.HostKey)), 0o600)
-	host("norevoked", sshtest.SshdConfig{}, "RevokedHostKeys "+filepath.Join(dir, "missing"))
-	host("nokey", sshtest.SshdConfig{}, "IdentityFile "+filepath.Join(dir, "missing"))
-	host("wrongkey", sshtest.SshdConfig{}, "IdentityFile "+other.Path)
-	host("locked", sshtest.SshdConfig{}, "IdentityFile "+locked.Path)
-	host("openkey", sshtest.SshdConfig{}, "IdentityFile "+open)
-	host("noalg", sshtest.SshdConfig{}, "Ciphers 3des-none")
-	host("nocommon", sshtest.SshdConfig{Lines: []string{"Ciphers aes256-ctr"}}, "Ciphers aes128-gcm@openssh.com")
-	// The identities above come before the user's own, which would do.
-	text, _ := os.ReadFile(w.client.Config)
-	config := write("config", strings.Replace(string(text), "Host *\n\tIdentityFile "+w.client.Key.Path, "Match originalhost noforward,permitopen,strange,changed,revoked,norevoked,noalg,nocommon\n\tIdentityFile "+w.client.Key.Path+"\nHost *", 1), 0o600)
-
+	config := refusingHosts(t, w)
 	_, silentPort, _ := strings.Cut(silentServer(t), ":")
 	for _, tc := range []struct {
 		args []string
@@ -106,6 +63,55 @@ func TestRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// refusingHosts adds a jump host for every way to be refused, and returns a
+// config in which they alone do not have the user's own key.
+func refusingHosts(t *testing.T, w *world) string {
+	t.Helper()
+	dir := w.client.Dir
+	host := func(alias string, cfg sshtest.SshdConfig, lines ...string) *sshtest.Sshd {
+		s := w.Sshd(cfg)
+		if err := w.client.AddHost(alias, s, lines...); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	write := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	other, err := sshtest.NewKey(filepath.Join(dir, "other"), "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked, err := sshtest.NewKey(filepath.Join(dir, "locked"), "", "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, _ := os.ReadFile(w.client.Key.Path)
+	open := write("open", string(private), 0o644)
+
+	host("noforward", sshtest.SshdConfig{Lines: []string{"AllowTcpForwarding no"}})
+	host("permitopen", sshtest.SshdConfig{Lines: []string{"PermitOpen 127.0.0.1:1"}})
+	host("strange", sshtest.SshdConfig{}, "UserKnownHostsFile "+write("empty", "", 0o600))
+	changed := sshtest.KnownHost("x", other.Public())
+	host("changed", sshtest.SshdConfig{}, "UserKnownHostsFile "+write("changed", "* "+strings.SplitN(changed, " ", 2)[1]+"\n", 0o600))
+	revoked := host("revoked", sshtest.SshdConfig{}, "RevokedHostKeys "+filepath.Join(dir, "revoked"))
+	write("revoked", string(ssh.MarshalAuthorizedKey(revoked.HostKey)), 0o600)
+	host("norevoked", sshtest.SshdConfig{}, "RevokedHostKeys "+filepath.Join(dir, "missing"))
+	host("nokey", sshtest.SshdConfig{}, "IdentityFile "+filepath.Join(dir, "missing"))
+	host("wrongkey", sshtest.SshdConfig{}, "IdentityFile "+other.Path)
+	host("locked", sshtest.SshdConfig{}, "IdentityFile "+locked.Path)
+	host("openkey", sshtest.SshdConfig{}, "IdentityFile "+open)
+	host("noalg", sshtest.SshdConfig{}, "Ciphers 3des-none")
+	host("nocommon", sshtest.SshdConfig{Lines: []string{"Ciphers aes256-ctr"}}, "Ciphers aes128-gcm@openssh.com")
+	// The identities above come before the user's own, which would do.
+	text, _ := os.ReadFile(w.client.Config)
+	return write("config", strings.Replace(string(text), "Host *\n\tIdentityFile "+w.client.Key.Path, "Match originalhost noforward,permitopen,strange,changed,revoked,norevoked,noalg,nocommon\n\tIdentityFile "+w.client.Key.Path+"\nHost *", 1), 0o600)
 }
 
 // TestLogin: the ways of logging in at a hop that need nobody to answer.
