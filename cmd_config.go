@@ -19,7 +19,7 @@ func newConfigCommand() *cobra.Command {
 			if err != nil {
 				return fail(args[0], &noConnection{err})
 			}
-			s, err := config.Resolve(q)
+			s, err := config.Resolve(cmd.Context(), q)
 			if err != nil {
 				return fail(args[0], &noConnection{err})
 			}

@@ -131,7 +131,16 @@ func runProxy(args []string) int {
 
 // proxy dials and then splices, or passes the socket on.
 func (o *proxyOptions) proxy(ctx context.Context, cancel context.CancelCauseFunc, stdin, stdout *os.File, log *slog.Logger) error {
-	plan, err := o.plan(log)
+	client := proxy.NewClient(stdin, stdout)
+	dialed := make(chan struct{})
+	go func() { // ends with the client or the dial
+		select {
+		case <-client.Gone():
+			end(cancel, proxy.ErrClientGone)
+		case <-dialed:
+		}
+	}()
+	plan, err := o.plan(ctx, log)
 	if err != nil {
 		return &noConnection{err}
 	}
@@ -139,15 +148,6 @@ func (o *proxyOptions) proxy(ctx context.Context, cancel context.CancelCauseFunc
 	if err != nil {
 		return &noConnection{err}
 	}
-	client := proxy.NewClient(stdin, stdout)
-	dialed := make(chan struct{})
-	go func() { // ends with the client or the dial
-		select {
-		case <-client.Gone():
-			cancel(proxy.ErrClientGone)
-		case <-dialed:
-		}
-	}()
 	waiting := newWaiting(o.alias)
 	plan.route.Retrying = waiting.because
 	conn, err := plan.route.Dial(ctx)
@@ -186,8 +186,7 @@ type signalError struct{ os.Signal }
 
 func (e signalError) Error() string { return "ended by signal: " + e.String() }
 
-// watchSignals ends the context on SIGTERM and SIGINT at once, and the process
-// if it is not gone soon after; on SIGHUP after a grace. A broken pipe is an
+// watchSignals ends the context on SIGTERM and SIGINT at once, on SIGHUP after a grace. A broken pipe is an
 // error for its writer alone.
 func watchSignals(cancel context.CancelCauseFunc) {
 	signals := make(chan os.Signal, 4)
@@ -196,15 +195,17 @@ func watchSignals(cancel context.CancelCauseFunc) {
 		for sig := range signals {
 			switch sig {
 			case syscall.SIGHUP:
-				time.AfterFunc(hangupGrace, func() { endBy(cancel, sig) })
+				time.AfterFunc(hangupGrace, func() { end(cancel, signalError{sig}) })
 			case syscall.SIGINT, syscall.SIGTERM:
-				endBy(cancel, sig)
+				end(cancel, signalError{sig})
 			}
 		}
 	}()
 }
 
-func endBy(cancel context.CancelCauseFunc, sig os.Signal) {
-	cancel(signalError{sig})
+// end ends the context, and soon after the process if something hangs that
+// knows no context: a key on a dead file server, say.
+func end(cancel context.CancelCauseFunc, why error) {
+	cancel(why)
 	time.AfterFunc(exitGrace, func() { os.Exit(exitFailed) })
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -377,28 +376,102 @@ func TestOwnCommandEnds(t *testing.T) {
 	}
 }
 
-// TestOneSocket: some clients give one socket as stdin and stdout.
+// TestOneSocket: some clients give one socket as stdin and stdout, and some
+// give it non-blocking.
 func TestOneSocket(t *testing.T) {
 	w := newWorld(t)
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	host, port, _ := net.SplitHostPort(lateServer(t))
+	for _, flags := range []int{0, syscall.SOCK_NONBLOCK} {
+		for _, jump := range []string{"none", "j1"} {
+			pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|flags, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
+			cmd := w.client.Run(t.Context(), w.bin, "proxy", "-F", w.client.Config, "-J", jump, host, port)
+			cmd.Stdin, cmd.Stdout = theirs, theirs
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			theirs.Close()
+			go func() { // ends with the socket
+				io.Copy(ours, noise(1<<20))
+				syscall.Shutdown(pair[0], syscall.SHUT_WR)
+			}()
+			if got, want := hashOf(ours), hashOf(noise(1<<20)); got != want {
+				t.Errorf("flags %#x, -J %s: got %s, want %s", flags, jump, got, want)
+			}
+			ours.Close()
+			w.WaitGone(cmd.Process.Pid, 2*time.Second)
+			cmd.Wait()
+		}
+	}
+}
+
+// TestLastWords: what the client wrote last arrives though it has gone and the
+// peer has more to say.
+func TestLastWords(t *testing.T) {
+	const size = 200_000
+	w := newWorld(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
-	for _, jump := range []string{"j1"} {
-		cmd := exec.Command(w.bin, append([]string{"proxy", "-F", w.client.Config, "-J", jump}, w.targetArgs()...)...)
-		cmd.Env = w.client.Env()
-		cmd.Stdin, cmd.Stdout = theirs, theirs
+	defer l.Close()
+	heard := make(chan string, 1)
+	go func() { // ends when the test closes the listener
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(c, "hello")
+			go io.Copy(c, noise(1<<30)) // ends with the connection
+			<-time.After(100 * time.Millisecond)
+			all, _ := io.ReadAll(c)
+			heard <- hashOf(strings.NewReader(string(all)))
+			c.Close()
+		}
+	}()
+	host, port, _ := net.SplitHostPort(l.Addr().String())
+	for _, jump := range []string{"none", "j1"} {
+		cmd := w.client.Run(t.Context(), w.bin, "proxy", "-F", w.client.Config, "-J", jump, host, port)
+		in, _ := cmd.StdinPipe()
+		out, _ := cmd.StdoutPipe()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		theirs.Close()
-		banner := make([]byte, 4)
-		if _, err := io.ReadFull(ours, banner); err != nil || string(banner) != "SSH-" {
-			t.Errorf("got %q, %v; want a banner", banner, err)
+		if _, err := io.ReadFull(out, make([]byte, 5)); err != nil {
+			t.Fatal(err)
 		}
-		ours.Close()
-		w.WaitGone(cmd.Process.Pid, 2*time.Second)
+		io.Copy(in, noise(size))
+		in.Close()
+		out.Close()
+		if got, want := <-heard, hashOf(noise(size)); got != want {
+			t.Errorf("-J %s: got %s, want %s", jump, got, want)
+		}
 		cmd.Wait()
+	}
+}
+
+// TestOwnNames: our own ProxyCommand is known by a link's name too, and one that
+// is not known ends at the second process.
+func TestOwnNames(t *testing.T) {
+	w := newWorld(t)
+	link, script := filepath.Join(w.client.Dir, "tunnel"), filepath.Join(w.client.Dir, "script")
+	if err := os.Symlink(w.bin, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nexec "+w.bin+" \"$@\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w.add("linked", w.client.ProxyLine(link), "ProxyJump j1")
+	if got := w.ssh(nil, "linked", "echo through"); got != "through\n" {
+		t.Errorf("got %q, want through", got)
+	}
+	w.add("hidden", w.client.ProxyLine(script))
+	_, stderr, _ := w.proxy(nil, append([]string{"--alias", "hidden"}, w.targetArgs()...)...)
+	if !strings.Contains(stderr, "runs ssh-stay for hidden again") {
+		t.Errorf("got %q, want the second process to refuse", stderr)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -54,6 +55,14 @@ func (o *proxyOptions) query() (config.Query, error) {
 		}
 		q.Options = slices.Insert(slices.Clone(q.Options), 0, "ProxyJump="+o.jump)
 	}
+	for _, opt := range o.options {
+		key, list, _ := strings.Cut(strings.Replace(opt, " ", "=", 1), "=")
+		if strings.EqualFold(key, "proxyjump") {
+			if _, err := config.ParseJumps(strings.TrimSpace(list)); err != nil {
+				return q, err
+			}
+		}
+	}
 	if o.v4 {
 		q.Options = append([]string{"AddressFamily=inet"}, q.Options...)
 	}
@@ -65,12 +74,12 @@ func (o *proxyOptions) query() (config.Query, error) {
 
 // plan resolves the configuration into a route to o.host and o.port, which win
 // over what the configuration says.
-func (o *proxyOptions) plan(log *slog.Logger) (*plan, error) {
+func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error) {
 	q, err := o.query()
 	if err != nil {
 		return nil, err
 	}
-	s, err := config.Resolve(q)
+	s, err := config.Resolve(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +89,7 @@ func (o *proxyOptions) plan(log *slog.Logger) (*plan, error) {
 	}
 	s.HostName, s.Port = o.host, o.port
 	b := &routeBuilder{file: o.file, path: []string{o.alias}, log: log}
-	base, legs, err := b.build(s)
+	base, legs, err := b.build(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +108,7 @@ func (p *plan) passes(stdout *os.File) (bool, error) {
 	}
 	if len(s.Jumps) > 0 || s.ProxyCommand != "" {
 		return false, &settingError{s.FdpassSource, "ProxyUseFdpass yes needs a direct route, and " + s.Alias +
-			" has another (" + s.ProxySource + ")", "Host " + s.Alias + "\n          ProxyUseFdpass no"}
+			" has another (" + s.ProxySource + ")", "under \"Host " + s.Alias + "\": ProxyUseFdpass no"}
 	}
 	return true, nil
 }
@@ -114,7 +123,7 @@ type routeBuilder struct {
 // build returns how to reach s: by what means the first host is dialed, and
 // the hops after it. As for ssh, the last jump is next to the host, those
 // before it are its own jumps, and without any its own stanza decides.
-func (b *routeBuilder) build(s *config.Settings) (proxy.DialFunc, []proxy.Leg, error) {
+func (b *routeBuilder) build(ctx context.Context, s *config.Settings) (proxy.DialFunc, []proxy.Leg, error) {
 	if len(s.Jumps) == 0 {
 		base, err := b.base(s)
 		return base, nil, err
@@ -126,11 +135,11 @@ func (b *routeBuilder) build(s *config.Settings) (proxy.DialFunc, []proxy.Leg, e
 	} else if err := b.enter(last.String(), s); err != nil {
 		return nil, nil, err
 	}
-	hs, err := config.Resolve(q)
+	hs, err := config.Resolve(ctx, q)
 	if err != nil {
 		return nil, nil, err
 	}
-	base, legs, err := b.build(hs)
+	base, legs, err := b.build(ctx, hs)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -142,7 +151,7 @@ func (b *routeBuilder) build(s *config.Settings) (proxy.DialFunc, []proxy.Leg, e
 // would never end.
 func (b *routeBuilder) enter(name string, from *config.Settings) error {
 	if slices.Contains(b.path, name) {
-		return &settingError{from.ProxySource, "jump host loop via " + name, "Host " + name + "\n          ProxyJump none"}
+		return &settingError{from.ProxySource, "jump host loop via " + name, "under \"Host " + name + "\": ProxyJump none"}
 	}
 	b.path = append(b.path, name)
 	return nil
@@ -159,7 +168,7 @@ func joinJumps(jumps []config.Jump) string {
 // base dials the first host of a route: by TCP, or by a ProxyCommand of its own.
 func (b *routeBuilder) base(s *config.Settings) (proxy.DialFunc, error) {
 	if s.ProxyCommand != "" {
-		return proxy.CommandDialer(s.ExpandCommand, os.Stderr), nil
+		return b.command(s)
 	}
 	// Interactive, as ssh marks its own socket until login: af21 is its
 	// default from 7.8 to 10.0.
@@ -177,6 +186,22 @@ func (b *routeBuilder) base(s *config.Settings) (proxy.DialFunc, error) {
 		Log: b.log,
 	}
 	return d.Dial, nil
+}
+
+// runningFor names the hosts, separated by commas, whose ProxyCommand is a
+// parent of this process.
+const runningFor = "SSH_STAY_RUNNING_FOR"
+
+// command dials by a user's ProxyCommand. One that comes back to us for the
+// same host, under a name that we do not recognise, would start processes
+// without end.
+func (b *routeBuilder) command(s *config.Settings) (proxy.DialFunc, error) {
+	parents := os.Getenv(runningFor)
+	if slices.Contains(strings.Split(parents, ","), s.Alias) {
+		return nil, &settingError{s.ProxySource, "ProxyCommand of " + s.Alias + " runs ssh-stay for " + s.Alias + " again",
+			"name the program ssh-stay, so that it can look past itself"}
+	}
+	return proxy.CommandDialer(s.ExpandCommand, os.Stderr, runningFor+"="+parents+","+s.Alias), nil
 }
 
 // leg is one hop, everything taken from its own stanza as `ssh -W` would.
@@ -214,9 +239,8 @@ func hostKeys(s *config.Settings) (*auth.HostKeys, error) {
 		return nil, err
 	}
 	h := &auth.HostKeys{Host: s.HostName, Alias: s.HostKeyAlias, Port: s.Port, Known: known}
-	if s.RevokedHostKeys != "" {
-		h.Revoked, err = auth.ReadRevoked(s.RevokedHostKeys)
-	}
+	h.MinRSABits, h.CAAlgorithms = s.RequiredRSASize, s.CASignatureAlgorithms
+	h.Revoked, err = auth.ReadRevoked(s.RevokedHostKeys)
 	return h, err
 }
 
@@ -248,7 +272,7 @@ func rekeyBytes(limit []string) (uint64, error) {
 			break
 		}
 	}
-	n, err := strconv.ParseUint(digits, 10, 32)
+	n, err := strconv.ParseUint(digits, 10, 54)
 	if err != nil {
 		return 0, fmt.Errorf("bad RekeyLimit %q", limit[0])
 	}

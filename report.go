@@ -43,7 +43,7 @@ func printError(format string, args ...any) {
 }
 
 func printHint(format string, args ...any) {
-	writeStderr([]byte("hint: " + fmt.Sprintf(format, args...) + "\n"))
+	writeStderr([]byte("hint: " + escape(fmt.Sprintf(format, args...)) + "\n"))
 }
 
 // escape makes one line of foreign text that no terminal acts on.
@@ -124,11 +124,11 @@ func hints(err error, host string) []string {
 	}
 	switch {
 	case errors.As(err, &unknown):
-		return []string{fmt.Sprintf("ssh %s    # shows the key, asks, and adds it to known_hosts", hopName)}
+		return []string{fmt.Sprintf("ssh%s %s    # shows the key, asks, and adds it to known_hosts", portFlag(unknown.Name), hopName)}
 	case errors.As(err, &changed):
 		return []string{
 			"if you know that the key was changed:",
-			fmt.Sprintf("ssh-keygen -f %q -R %q && ssh %s", changed.File, changed.Name, hopName),
+			fmt.Sprintf("ssh-keygen -f %q -R %q && ssh%s %s", changed.File, changed.Name, portFlag(changed.Name), hopName),
 		}
 	case errors.As(err, &denied):
 		return []string{fmt.Sprintf("ssh-add KEYFILE, or IdentityFile under \"Host %s\"; ssh -v %s tells what the server takes", hopName, hopName)}
@@ -136,6 +136,8 @@ func hints(err error, host string) []string {
 		return []string{fmt.Sprintf("add one of `ssh-stay config %s` %s to its stanza", hopName, algs.Keyword)}
 	case errors.As(err, &open) && open.Forbidden:
 		return []string{fmt.Sprintf("in sshd_config of %s: AllowTcpForwarding yes, and PermitOpen %s or any", open.Hop, open.Target)}
+	case errors.As(err, &gaveUp) && at != nil:
+		return []string{fmt.Sprintf("%s takes connections but does not finish the SSH handshake: ssh -v %s", hopName, hopName)}
 	case errors.As(err, &gaveUp):
 		return []string{fmt.Sprintf("the network seems down; to wait longer, under \"Host %s\": ConnectTimeout or StayPatience", host)}
 	case errors.As(err, &setting):
@@ -144,6 +146,14 @@ func hints(err error, host string) []string {
 		return []string{"names follow the rules of OpenSSH 10.6: no quotes, blanks, $, \\ or shell characters"}
 	}
 	return nil
+}
+
+// portFlag is ssh's -p for a name as it stands in known_hosts.
+func portFlag(name string) string {
+	if _, port, ok := strings.Cut(name, "]:"); ok {
+		return " -p " + port
+	}
+	return ""
 }
 
 // waiting tells the user once, when dialing takes long.

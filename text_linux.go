@@ -23,15 +23,17 @@ func unmapText() {
 	maps, _ := os.ReadFile("/proc/self/maps")
 	var ranges [][2]uintptr
 	for line := range strings.Lines(string(maps)) {
-		// FROM-TO MODE OFFSET DEVICE INODE PATH; never what may be written to.
-		fields := strings.Fields(line)
-		if len(fields) != 6 || fields[5] != exe || fields[1][1] != '-' {
+		fields := strings.Fields(line) // FROM-TO MODE OFFSET DEVICE INODE PATH
+		if len(fields) != 6 || fields[5] != exe {
 			continue
 		}
 		low, high, _ := strings.Cut(fields[0], "-")
 		from, err1 := strconv.ParseUint(low, 16, 64)
 		to, err2 := strconv.ParseUint(high, 16, 64)
-		if err1 == nil && err2 == nil {
+		// Constants of a program that was loaded elsewhere than linked hold
+		// relocated pointers, which the file does not have.
+		clean := fields[1] == "r-xp" || fields[1] == "r--p" && from < 1<<32
+		if err1 == nil && err2 == nil && clean {
 			ranges = append(ranges, [2]uintptr{uintptr(from), uintptr(to)})
 		}
 	}

@@ -21,12 +21,14 @@ const minRSABits = 1024
 // serves one connection: the key accepted first is the only one it accepts
 // again, at every rekey (CVE-2026-60002).
 type HostKeys struct {
-	Host  string // the name to look up
-	Alias string // HostKeyAlias: looked up instead, without the port
-	Port  int
-	Known *KnownHosts
-	// Revoked is the text of RevokedHostKeys: one public key a line.
-	Revoked RevokedKeys
+	Host    string // the name to look up
+	Alias   string // HostKeyAlias: looked up instead, without the port
+	Port    int
+	Known   *KnownHosts
+	Revoked RevokedKeys // from RevokedHostKeys
+
+	MinRSABits   int      // RequiredRSASize; less than 1024 counts as 1024
+	CAAlgorithms []string // CASignatureAlgorithms; nil allows all but SHA-1
 
 	mu       sync.Mutex // guards accepted
 	accepted []byte     // the key pinned for this connection
@@ -116,11 +118,11 @@ func (h *HostKeys) Check(key ssh.PublicKey) error {
 
 func (h *HostKeys) decide(key ssh.PublicKey) error {
 	for _, k := range withCA(key) {
-		if h.Revoked.has(k) {
-			return &RevokedHostKeyError{h.names()[0], k, h.Revoked.File}
+		if file, ok := h.Revoked.find(k); ok {
+			return &RevokedHostKeyError{h.names()[0], k, file}
 		}
 	}
-	if err := checkSize(key); err != nil {
+	if err := h.checkSize(key); err != nil {
 		return err
 	}
 	names := h.names()
@@ -134,8 +136,8 @@ func (h *HostKeys) decide(key ssh.PublicKey) error {
 	return h.unknown(key)
 }
 
-// checkSize applies the default of RequiredRSASize.
-func checkSize(key ssh.PublicKey) error {
+// checkSize applies RequiredRSASize.
+func (h *HostKeys) checkSize(key ssh.PublicKey) error {
 	if cert, ok := key.(*ssh.Certificate); ok {
 		key = cert.Key
 	}
@@ -143,8 +145,9 @@ func checkSize(key ssh.PublicKey) error {
 	if !ok {
 		return nil
 	}
-	if pub, ok := crypto.CryptoPublicKey().(*rsa.PublicKey); ok && pub.N.BitLen() < minRSABits {
-		return fmt.Errorf("RSA host key of %d bits is too short: want %d", pub.N.BitLen(), minRSABits)
+	want := max(h.MinRSABits, minRSABits)
+	if pub, ok := crypto.CryptoPublicKey().(*rsa.PublicKey); ok && pub.N.BitLen() < want {
+		return fmt.Errorf("RSA host key of %d bits is too short: want %d", pub.N.BitLen(), want)
 	}
 	return nil
 }
@@ -210,8 +213,8 @@ func (h *HostKeys) checkCert(name string, cert *ssh.Certificate, entries []entry
 	if len(cert.ValidPrincipals) == 0 {
 		return false, fmt.Errorf("host certificate of %s names no principal", name)
 	}
-	if cert.Signature.Format == ssh.KeyAlgoRSA { // SHA-1: not in CASignatureAlgorithms
-		return false, fmt.Errorf("host certificate of %s is signed with %s", name, ssh.KeyAlgoRSA)
+	if cert.Signature.Format == ssh.KeyAlgoRSA || h.CAAlgorithms != nil && !slices.Contains(h.CAAlgorithms, cert.Signature.Format) {
+		return false, fmt.Errorf("host certificate of %s is signed with %s: not in CASignatureAlgorithms", name, cert.Signature.Format)
 	}
 	principal := h.Host
 	if h.Alias != "" {
@@ -272,35 +275,46 @@ func withCA(key ssh.PublicKey) []ssh.PublicKey {
 
 func sameKey(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
 
-// RevokedKeys is a RevokedHostKeys file. The zero value revokes nothing.
-type RevokedKeys struct {
-	File string
-	keys []ssh.PublicKey
+// RevokedKeys are the keys of some RevokedHostKeys files. The zero value revokes
+// nothing.
+type RevokedKeys struct{ keys []revokedKey }
+
+type revokedKey struct {
+	key  ssh.PublicKey
+	file string
 }
 
-// ReadRevoked reads a file of public keys. A file that cannot be read, or holds
+// ReadRevoked reads files of public keys. One that cannot be read, or holds
 // anything else (such as a binary KRL), is an error: OpenSSH then refuses every
 // host key, and so must the caller.
-func ReadRevoked(name string) (RevokedKeys, error) {
-	r := RevokedKeys{File: name}
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return r, fmt.Errorf("read RevokedHostKeys: %w", err)
-	}
-	for n, raw := range bytes.Split(text, []byte("\n")) {
-		raw = bytes.TrimSpace(raw)
-		if len(raw) == 0 || raw[0] == '#' {
-			continue
-		}
-		key, _, _, _, err := ssh.ParseAuthorizedKey(raw)
+func ReadRevoked(files []string) (RevokedKeys, error) {
+	var r RevokedKeys
+	for _, file := range files {
+		text, err := os.ReadFile(file)
 		if err != nil {
-			return r, fmt.Errorf("read RevokedHostKeys %s:%d: %w", name, n+1, err)
+			return r, fmt.Errorf("read RevokedHostKeys: %w", err)
 		}
-		r.keys = append(r.keys, key)
+		for n, raw := range bytes.Split(text, []byte("\n")) {
+			raw = bytes.TrimSpace(raw)
+			if len(raw) == 0 || raw[0] == '#' {
+				continue
+			}
+			key, _, _, _, err := ssh.ParseAuthorizedKey(raw)
+			if err != nil {
+				return r, fmt.Errorf("read RevokedHostKeys %s:%d: %w", file, n+1, err)
+			}
+			r.keys = append(r.keys, revokedKey{key, file})
+		}
 	}
 	return r, nil
 }
 
-func (r RevokedKeys) has(key ssh.PublicKey) bool {
-	return slices.ContainsFunc(r.keys, func(k ssh.PublicKey) bool { return sameKey(k, key) })
+// find returns the file that revokes key.
+func (r RevokedKeys) find(key ssh.PublicKey) (string, bool) {
+	for _, k := range r.keys {
+		if sameKey(k.key, key) {
+			return k.file, true
+		}
+	}
+	return "", false
 }

@@ -336,7 +336,7 @@ func TestRevokedFile(t *testing.T) {
 		{"the key", authorized(other) + "\n" + authorized(key) + " comment\r\n", "revoked"},
 	} {
 		file := writeFile(t, "revoked", tt.text)
-		r, err := ReadRevoked(file)
+		r, err := ReadRevoked([]string{file})
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
@@ -355,7 +355,7 @@ func TestRevokedFileUnreadable(t *testing.T) {
 		writeFile(t, "krl", "SSHKRL\n\x00\x00\x00\x00\x01\x00\x00"),
 		writeFile(t, "rubbish", "ssh-ed25519 AAAA\n"),
 	} {
-		if _, err := ReadRevoked(file); err == nil || !strings.Contains(err.Error(), file) {
+		if _, err := ReadRevoked([]string{file}); err == nil || !strings.Contains(err.Error(), file) {
 			t.Errorf("got %v, want an error that names %s", err, file)
 		}
 	}

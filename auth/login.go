@@ -47,8 +47,8 @@ func (e *DeniedError) Error() string {
 // Session is one login in progress. Close it when the handshake has ended.
 type Session struct {
 	*Login
-	tried bool
-	notes []string
+	offered int // publickey logins begun: one more for each that was a part
+	notes   []string
 
 	mu    sync.Mutex // guards agent: Close may come from another goroutine
 	agent net.Conn
@@ -71,8 +71,8 @@ func (s *Session) Close() error {
 // *DeniedError when none is left.
 func (s *Session) Next(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 	s.Log.Debug("login", "user", s.User, "server takes", ctx.AllowedMethods, "tried", ctx.TriedMethods)
-	if s.Publickey && !s.tried && slices.Contains(ctx.AllowedMethods, "publickey") {
-		s.tried = true
+	if s.Publickey && s.offered <= len(ctx.PartialSuccessMethods) && slices.Contains(ctx.AllowedMethods, "publickey") {
+		s.offered = len(ctx.PartialSuccessMethods) + 1
 		return ssh.PublicKeysCallback(s.signers), nil
 	}
 	return nil, &DeniedError{s.User, ctx.AllowedMethods, s.notes}

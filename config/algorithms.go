@@ -14,6 +14,7 @@ const (
 	defaultMACs    = "umac-64-etm@openssh.com,umac-128-etm@openssh.com,hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha1-etm@openssh.com,umac-64@openssh.com,umac-128@openssh.com,hmac-sha2-256,hmac-sha2-512,hmac-sha1"
 	defaultKex     = "sntrup761x25519-sha512,sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256,ecdh-sha2-nistp384,ecdh-sha2-nistp521,diffie-hellman-group-exchange-sha256,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512,diffie-hellman-group14-sha256"
 	defaultHostKey = "ssh-ed25519-cert-v01@openssh.com,ecdsa-sha2-nistp256-cert-v01@openssh.com,ecdsa-sha2-nistp384-cert-v01@openssh.com,ecdsa-sha2-nistp521-cert-v01@openssh.com,sk-ssh-ed25519-cert-v01@openssh.com,sk-ecdsa-sha2-nistp256-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,sk-ssh-ed25519@openssh.com,sk-ecdsa-sha2-nistp256@openssh.com,rsa-sha2-512,rsa-sha2-256"
+	defaultCA      = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,sk-ssh-ed25519@openssh.com,sk-ecdsa-sha2-nistp256@openssh.com,rsa-sha2-512,rsa-sha2-256"
 
 	// allHostKey is what OpenSSH 9.2 knows, in the order of `ssh -Q
 	// HostKeyAlgorithms`: lists of key types alone may hold wildcards.
@@ -36,7 +37,7 @@ func algorithmList(value, defaults string) ([]string, error) {
 		return nil, fmt.Errorf("bad algorithm list %q", value)
 	}
 	if value[0] != '-' && strings.ContainsAny(text, "*?!") {
-		if defaults != defaultHostKey {
+		if defaults != defaultHostKey && defaults != defaultCA {
 			return nil, fmt.Errorf("bad algorithm list %q: no wildcards here", value)
 		}
 		names = slices.DeleteFunc(strings.Split(allHostKey, ","), func(a string) bool { return !pattern.MatchList(a, names) })

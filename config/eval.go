@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -21,7 +22,8 @@ type entry struct {
 // keyword wins, except those that accumulate.
 type evaluator struct {
 	Query
-	self string // base name of this program, to look past our own ProxyCommand
+	exec func(command string) (bool, error) // runs a command of Match exec
+	self string                             // base name of this program, to look past our own ProxyCommand
 
 	final     bool // second pass, for Match final
 	wantFinal bool // a Match final or canonical was seen
@@ -51,8 +53,10 @@ func isTime(keyword string) bool {
 
 func canonicalKeyword(keyword string) string {
 	switch keyword {
-	case "dsaauthentication", "pubkeyacceptedkeytypes":
-		return map[string]string{"dsaauthentication": "pubkeyauthentication", "pubkeyacceptedkeytypes": "pubkeyacceptedalgorithms"}[keyword]
+	case "dsaauthentication":
+		return "pubkeyauthentication"
+	case "pubkeyacceptedkeytypes":
+		return "pubkeyacceptedalgorithms"
 	case "hostbasedkeytypes":
 		return "hostbasedacceptedalgorithms"
 	case "keepalive":
@@ -266,5 +270,6 @@ func isOwnCommand(command, self string) bool {
 	}
 	base := args[0][strings.LastIndexAny(args[0], `/\`)+1:]
 	base = strings.TrimSuffix(base, ".exe")
-	return base == "ssh-stay" || base == self
+	called := filepath.Base(os.Args[0])
+	return base == "ssh-stay" || base == self || base == strings.TrimSuffix(called, ".exe")
 }

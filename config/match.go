@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -86,25 +87,28 @@ func (e *evaluator) holds(name, value string, reached bool) (bool, error) {
 		if !reached {
 			return false, nil
 		}
-		return e.exec(value)
+		command, err := e.expandTokens(value)
+		if err != nil {
+			return false, err
+		}
+		return e.exec(command)
 	}
 	return false, fmt.Errorf("match %s: this criterion cannot be evaluated yet", name)
 }
 
-func (e *evaluator) exec(command string) (bool, error) {
-	expanded, err := e.expandTokens(command)
-	if err != nil {
-		return false, err
+// execer runs commands by the user's shell, as ssh does. When ctx ends, the
+// command is killed.
+func execer(ctx context.Context) func(string) (bool, error) {
+	return func(command string) (bool, error) {
+		cmd := exec.CommandContext(ctx, cmp.Or(os.Getenv("SHELL"), "/bin/sh"), "-c", command)
+		cmd.Stderr = os.Stderr
+		err := cmd.Run()
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		if _, failed := err.(*exec.ExitError); failed {
+			return false, nil
+		}
+		return err == nil, err
 	}
-	shell := os.Getenv("SHELL")
-	if shell == "" {
-		shell = "/bin/sh"
-	}
-	cmd := exec.CommandContext(context.Background(), shell, "-c", expanded)
-	cmd.Stderr = os.Stderr
-	err = cmd.Run()
-	if _, failed := err.(*exec.ExitError); failed {
-		return false, nil
-	}
-	return err == nil, err
 }

@@ -68,13 +68,17 @@ func (j Jump) String() string {
 // ParseJumps parses a ProxyJump list, "none" as an empty one. Elements are
 // [user@]host[:port] or ssh:// URIs; IPv6 addresses stand in brackets. The
 // names are checked as CheckHost and CheckUser do.
-func ParseJumps(list string) ([]Jump, error) {
+func ParseJumps(list string) ([]Jump, error) { return parseJumps(list, true) }
+
+// parseJumps checks the names of a command line alone: what a user's own file
+// says is taken as it is, as by readconf.c.
+func parseJumps(list string, check bool) ([]Jump, error) {
 	if strings.EqualFold(list, "none") {
 		return nil, nil
 	}
 	var jumps []Jump
 	for elem := range strings.SplitSeq(list, ",") {
-		j, err := parseJump(elem)
+		j, err := parseJump(elem, check)
 		if err != nil {
 			return nil, fmt.Errorf("ProxyJump %q: %w", list, err)
 		}
@@ -83,7 +87,7 @@ func ParseJumps(list string) ([]Jump, error) {
 	return jumps, nil
 }
 
-func parseJump(elem string) (Jump, error) {
+func parseJump(elem string, check bool) (Jump, error) {
 	rest, isURI := strings.CutPrefix(elem, "ssh://")
 	if isURI {
 		rest = strings.TrimSuffix(rest, "/")
@@ -108,6 +112,9 @@ func parseJump(elem string) (Jump, error) {
 		if j.User, err = url.PathUnescape(j.User); err != nil {
 			return Jump{}, fmt.Errorf("bad escape in user: %w", err)
 		}
+	}
+	if !check {
+		return j, nil
 	}
 	if err := CheckHost(j.Host); err != nil {
 		return Jump{}, err

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"os/user"
@@ -51,7 +53,9 @@ type Settings struct {
 	HostKeyAlias          string
 	UserKnownHostsFile    []string
 	GlobalKnownHostsFile  []string
-	RevokedHostKeys       string
+	RevokedHostKeys       []string
+	RequiredRSASize       int
+	CASignatureAlgorithms []string
 	StrictHostKeyChecking string
 
 	HostKeyAlgorithms        []string
@@ -86,13 +90,14 @@ const (
 	DefaultKeep     = 24 * time.Hour
 )
 
-// Resolve evaluates the configuration for q.Host. An error names the file and
-// line, or the command line, that cannot be understood.
-func Resolve(q Query) (*Settings, error) {
+// Resolve evaluates the configuration for q.Host; ctx ends the commands of Match
+// exec. An error names the file and line, or the command line, that cannot be
+// understood.
+func Resolve(ctx context.Context, q Query) (*Settings, error) {
 	if err := q.fill(); err != nil {
 		return nil, err
 	}
-	e := &evaluator{Query: q, values: map[string]entry{}, lists: map[string][]entry{}, self: selfName()}
+	e := &evaluator{Query: q, exec: execer(ctx), values: map[string]entry{}, lists: map[string][]entry{}, self: selfName()}
 	if err := e.run(); err != nil {
 		return nil, err
 	}
@@ -164,7 +169,7 @@ func newSettings(e *evaluator) (*Settings, error) {
 
 func (s *Settings) readRoute(r *reader) {
 	if ent, ok := r.e.values["proxyjump"]; ok {
-		jumps, err := ParseJumps(ent.args[0])
+		jumps, err := parseJumps(ent.args[0], false)
 		r.fail(ent, err)
 		s.Jumps, s.ProxySource = jumps, ent.pos.String()
 	}
@@ -190,9 +195,9 @@ func (s *Settings) readHostKeys(r *reader) {
 	s.HostKeyAlias = strings.ToLower(r.word("hostkeyalias", ""))
 	s.UserKnownHostsFile = r.paths("userknownhostsfile", "~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 	s.GlobalKnownHostsFile = r.paths("globalknownhostsfile", globalKnownHosts()...)
-	if revoked := r.paths("revokedhostkeys"); len(revoked) > 0 {
-		s.RevokedHostKeys = revoked[0]
-	}
+	s.RevokedHostKeys = r.paths("revokedhostkeys")
+	s.RequiredRSASize = max(1024, r.number("requiredrsasize", 1024)) // OpenSSH's own floor
+	s.CASignatureAlgorithms = r.algorithms("casignaturealgorithms", defaultCA)
 	s.StrictHostKeyChecking = r.word("stricthostkeychecking", "ask")
 }
 
@@ -203,8 +208,8 @@ func globalKnownHosts() []string {
 
 func (s *Settings) readAlgorithms(r *reader) {
 	s.HostKeyAlgorithms = r.algorithms("hostkeyalgorithms", defaultHostKey)
-	first := strings.TrimSpace(r.word("hostkeyalgorithms", "+"))[:1]
-	s.HostKeyAlgorithmsFixed = first != "+" && first != "-"
+	first := r.word("hostkeyalgorithms", "+")[0]
+	s.HostKeyAlgorithmsFixed = first != '+' && first != '-'
 	s.KexAlgorithms = r.algorithms("kexalgorithms", defaultKex)
 	s.Ciphers = r.algorithms("ciphers", defaultCiphers)
 	s.MACs = r.algorithms("macs", defaultMACs)
@@ -386,7 +391,7 @@ func (r *reader) agent() string {
 	case arg == "SSH_AUTH_SOCK":
 		return ""
 	case strings.HasPrefix(arg, "$") && !strings.HasPrefix(arg, "${"):
-		return os.Getenv(arg[1:])
+		return cmp.Or(os.Getenv(arg[1:]), "none")
 	}
 	return r.path(ent, arg)
 }

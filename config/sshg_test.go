@@ -102,7 +102,7 @@ func TestSameAsSSH(t *testing.T) {
 				if (err != nil) != wantErr {
 					t.Errorf("%s: ssh -G: got %v, want an error: %v", host, err, wantErr)
 				}
-				s, err := Resolve(Query{Host: host, File: file})
+				s, err := Resolve(t.Context(), Query{Host: host, File: file})
 				if (err != nil) != wantErr {
 					t.Errorf("%s: got %v, want an error: %v", host, err, wantErr)
 				}

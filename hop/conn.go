@@ -21,8 +21,8 @@ type conn struct {
 	close    sync.Once
 	closeErr error
 
-	mu      sync.Mutex // guards readErr
-	readErr error
+	mu     sync.Mutex // guards broken
+	broken error
 }
 
 func newConn(below net.Conn) *conn {
@@ -33,11 +33,27 @@ func newConn(below net.Conn) *conn {
 
 func (c *conn) Read(p []byte) (int, error) { return c.in.Read(p) }
 
-// err is the error that ended reading, nil if none did.
+// Write notes an error as Read does: x/crypto ends the channels for either.
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.note(err)
+	return n, err
+}
+
+// note keeps the first error.
+func (c *conn) note(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.broken == nil {
+		c.broken = err
+	}
+}
+
+// err is what broke the connection, nil if nothing did.
 func (c *conn) err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.readErr
+	return c.broken
 }
 
 // Close closes the connection below. A hop over another hop ends that too, and
@@ -62,10 +78,6 @@ func (h heard) Read(p []byte) (int, error) {
 	if n > 0 {
 		h.c.life.Touch()
 	}
-	if err != nil {
-		h.c.mu.Lock()
-		h.c.readErr = err
-		h.c.mu.Unlock()
-	}
+	h.c.note(err)
 	return n, err
 }

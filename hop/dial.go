@@ -136,7 +136,11 @@ func (c *channel) ended(err error) error {
 	select {
 	case <-c.hop.done:
 	case <-time.After(settle):
-		return err
+		select {
+		case <-c.hop.done: // both at once, on a machine that is short of time
+		default:
+			return err
+		}
 	}
 	if lost := c.hop.Err(); lost != nil {
 		return lost

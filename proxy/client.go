@@ -14,7 +14,7 @@ type Client struct {
 	// in and out share their descriptors.
 	held [2]*os.File
 
-	close sync.Once
+	close, leave sync.Once
 }
 
 // NewClient takes over stdin and stdout. Pipes and sockets become
@@ -23,11 +23,9 @@ type Client struct {
 // share them.
 func NewClient(stdin, stdout *os.File) *Client {
 	c := &Client{in: unblock(stdin), out: unblock(stdout), gone: make(chan struct{}), held: [2]*os.File{stdin, stdout}}
-	growPipe(c.in, pipeSize)
-	growPipe(c.out, pipeSize)
 	go func() { // ends with the client, or with the process
 		if waitReaderGone(c.out) {
-			close(c.gone)
+			c.left()
 		}
 	}()
 	return c
@@ -36,6 +34,9 @@ func NewClient(stdin, stdout *os.File) *Client {
 // Gone is closed when nobody can read our stdout any more: ssh has died or
 // closed its end. Its stdin may still hold its last words.
 func (c *Client) Gone() <-chan struct{} { return c.gone }
+
+// left notes that nobody reads our stdout any more.
+func (c *Client) left() { c.leave.Do(func() { close(c.gone) }) }
 
 // closeOut is the EOF that ssh sees.
 func (c *Client) closeOut() { c.close.Do(func() { c.out.Close() }) }

@@ -19,13 +19,14 @@ const commandGrace = 500 * time.Millisecond
 // CommandDialer dials through a user's ProxyCommand. expand makes the command
 // line for a host and port; the names in it must have been checked, since it
 // goes to the user's shell as ssh does it.
-func CommandDialer(expand func(host string, port int) (string, error), stderr *os.File) DialFunc {
+// env is added to its environment.
+func CommandDialer(expand func(host string, port int) (string, error), stderr *os.File, env string) DialFunc {
 	return func(_ context.Context, host string, port int) (net.Conn, error) {
 		line, err := expand(host, port)
 		if err != nil {
 			return nil, err
 		}
-		conn, err := startCommand(line, stderr)
+		conn, err := startCommand(line, stderr, env)
 		if err != nil {
 			return nil, fmt.Errorf("start ProxyCommand %q: %w", line, err)
 		}
@@ -40,7 +41,7 @@ type command struct {
 	close   sync.Once
 }
 
-func startCommand(line string, stderr *os.File) (*command, error) {
+func startCommand(line string, stderr *os.File, env string) (*command, error) {
 	childIn, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -54,6 +55,7 @@ func startCommand(line string, stderr *os.File) (*command, error) {
 	defer childOut.Close()
 	c := &command{cmd: shell(line), in: in, out: out}
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = childIn, childOut, stderr
+	c.cmd.Env = append(os.Environ(), env)
 	if err := c.cmd.Start(); err != nil {
 		in.Close()
 		out.Close()

@@ -7,10 +7,24 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // CanPass reports whether a descriptor can be sent over f.
-func CanPass(f *os.File) bool { return isSocket(f) }
+func CanPass(f *os.File) bool {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	local := false
+	raw.Control(func(fd uintptr) {
+		name, err := unix.Getsockname(int(fd))
+		_, local = name.(*unix.SockaddrUnix)
+		local = local && err == nil
+	})
+	return local
+}
 
 // Pass sends the socket of conn over stdout with one byte, as ssh expects it
 // under ProxyUseFdpass (sshconnect.c). The socket's options go with it. conn

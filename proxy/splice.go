@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// pipeSize is what ssh's pipes are grown to hold, and what is read from
-	// them at once on a direct route.
+	// pipeSize is what ssh's pipe is grown to hold once it carries bulk, and
+	// what is read from it at once on a direct route. A user's pipes share a
+	// limit, so idle ones stay small.
 	pipeSize = 256 << 10
 	// hopSize is read and written at once where a hop encrypts in between: two
 	// of its packets, which stay in the processor's cache.
@@ -28,7 +29,9 @@ const (
 type PeerError struct{ Err error }
 
 func (e *PeerError) Error() string {
-	if _, ok := e.Err.(syscall.Errno); ok {
+	var errno syscall.Errno
+	var lost *hop.LostError
+	if errors.As(e.Err, &errno) && !errors.As(e.Err, &lost) {
 		return "connection lost: " + connectReason(e.Err)
 	}
 	return "connection lost: " + e.Err.Error()
@@ -52,7 +55,7 @@ func Splice(ctx context.Context, client *Client, peer *Conn) error {
 		client.closeOut()
 		return outcome(err, up)
 	case <-client.Gone():
-		return goneOutcome(up)
+		return farewell(up, down)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -61,28 +64,32 @@ func Splice(ctx context.Context, client *Client, peer *Conn) error {
 // outcome judges the end of the peer's side. up tells of the other direction
 // if that has ended.
 func outcome(down error, up <-chan error) error {
-	switch {
-	case down == nil:
-		select {
-		case err := <-up:
-			return err
-		default:
-			return nil
-		}
-	case errors.Is(down, ErrClientGone):
-		return goneOutcome(up)
+	if down != nil {
+		return down
 	}
-	return down
-}
-
-// goneOutcome lets what ssh wrote last go out, for a moment.
-func goneOutcome(up <-chan error) error {
 	select {
 	case err := <-up:
 		return err
-	case <-time.After(drainTime):
-		return ErrClientGone
+	default:
+		return nil
 	}
+}
+
+// farewell lets what ssh wrote last go out and be taken, for a moment: to close
+// with bytes of the peer unread would reset the connection and discard it.
+func farewell(up, down <-chan error) error {
+	late := time.After(drainTime)
+	for _, ended := range []<-chan error{up, down} {
+		select {
+		case err := <-ended:
+			if err != nil {
+				return err
+			}
+		case <-late:
+			return ErrClientGone
+		}
+	}
+	return nil
 }
 
 // copyUp sends what the client writes until its EOF.
@@ -92,8 +99,12 @@ func copyUp(peer *Conn, client *Client) error {
 		size = pipeSize
 	}
 	buf := make([]byte, size)
-	for {
+	for grown := false; ; {
 		n, err := client.in.Read(buf)
+		if n >= hopSize && !grown { // as much as ssh's pipe held: this is bulk
+			grown = true
+			growPipe(client.in, pipeSize)
+		}
 		if n > 0 {
 			if _, err := peer.Write(buf[:n]); err != nil {
 				return &PeerError{err}
@@ -101,9 +112,20 @@ func copyUp(peer *Conn, client *Client) error {
 		}
 		if err != nil {
 			peer.CloseWrite() // fails only where the peer has gone, which Read tells
-			return nil
+			return inputEnd(err)
 		}
 	}
+}
+
+// inputEnd tells the client's EOF from a loss.
+func inputEnd(err error) error {
+	switch {
+	case err == io.EOF:
+		return nil
+	case errors.Is(err, syscall.ECONNRESET): // a socket, closed with bytes unread
+		return ErrClientGone
+	}
+	return fmt.Errorf("read stdin: %w", err)
 }
 
 // copyDown delivers what the peer sends until its EOF. From TCP to a pipe or
@@ -115,7 +137,12 @@ func copyDown(client *Client, peer *Conn) error {
 	} else {
 		_, err = io.CopyBuffer(writerOnly{client.out}, readerOnly{peer.Conn}, make([]byte, hopSize))
 	}
-	return judge(err)
+	err = judge(err)
+	if err == ErrClientGone {
+		client.left()
+		io.Copy(io.Discard, peer) // see farewell
+	}
+	return err
 }
 
 // judge tells whose the error of copying down is: a splice in the kernel

@@ -4,41 +4,31 @@ package proxy
 
 import (
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// unblock makes f non-blocking if it is a pipe or a socket. One that already
-// is belongs to the runtime's poller, and to no second file.
+// unblock makes f non-blocking if it is a pipe or a socket. One that came so is
+// in the runtime's poller already, which takes no second file for it.
 func unblock(f *os.File) *os.File {
+	polled := f.SetDeadline(time.Time{}) == nil
 	raw, err := f.SyscallConn() // f.Fd() would make it blocking
-	if err != nil || !isPipeOrSocket(f) {
+	if err != nil || polled || !isPipeOrSocket(f) {
 		return f
 	}
 	made := f
 	raw.Control(func(fd uintptr) {
-		flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
-		if err != nil || flags&unix.O_NONBLOCK != 0 || unix.SetNonblock(int(fd), true) != nil {
-			return
+		if unix.SetNonblock(int(fd), true) == nil {
+			made = os.NewFile(fd, f.Name())
 		}
-		made = os.NewFile(fd, f.Name())
 	})
 	return made
 }
 
 func isPipeOrSocket(f *os.File) bool {
-	kind := fileMode(f)
-	return kind&(os.ModeNamedPipe|os.ModeSocket) != 0
-}
-
-func isSocket(f *os.File) bool { return fileMode(f)&os.ModeSocket != 0 }
-
-func fileMode(f *os.File) os.FileMode {
 	info, err := f.Stat()
-	if err != nil {
-		return 0
-	}
-	return info.Mode()
+	return err == nil && info.Mode()&(os.ModeNamedPipe|os.ModeSocket) != 0
 }
 
 // readerGone says whether a poll for nothing tells of a broken pipe.

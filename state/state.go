@@ -64,15 +64,19 @@ func (d Dir) WriteFailure(f Failure) error {
 	return nil
 }
 
-// make creates the directory, and refuses one that is a symbolic link or that
-// others can enter.
+// make creates the directory. One that is a symbolic link, or that others can
+// enter, is refused, for reading too.
 func (d Dir) make() error {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return fmt.Errorf("make state directory: %w", err)
 	}
+	return d.check()
+}
+
+func (d Dir) check() error {
 	info, err := os.Lstat(string(d))
 	if err != nil {
-		return fmt.Errorf("make state directory: %w", err)
+		return fmt.Errorf("look at state directory: %w", err)
 	}
 	if !info.IsDir() || !ours(info) {
 		return fmt.Errorf("state directory %s: not a directory of ours with mode 0700", d)
@@ -83,8 +87,13 @@ func (d Dir) make() error {
 // Failures returns what is kept, the newest first. A directory that does not
 // exist holds nothing; files that cannot be read are passed over.
 func (d Dir) Failures() ([]Failure, error) {
+	if err := d.check(); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
 	entries, err := os.ReadDir(string(d))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return nil, fmt.Errorf("read state: %w", err)
 	}
 	var all []Failure
