@@ -17,7 +17,7 @@ peers: ## install what the tests talk to, as root; else name what is missing
 
 # -p 1: the packages' tests start servers and measure silence; two cores.
 test: peers ## all tests
-	$(GO) test -p 1 -timeout 12m ./...
+	$(GO) test -p 1 -count=1 -timeout 12m ./...
 
 lint: ## gofmt, vet on three systems, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }

@@ -186,8 +186,8 @@ type signalError struct{ os.Signal }
 
 func (e signalError) Error() string { return "ended by signal: " + e.String() }
 
-// watchSignals ends the context on SIGTERM and SIGINT at once, on SIGHUP after a grace. A broken pipe is an
-// error for its writer alone.
+// watchSignals ends the context on SIGTERM and SIGINT at once, on SIGHUP after
+// a grace. A broken pipe is an error for its writer alone.
 func watchSignals(cancel context.CancelCauseFunc) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)

@@ -35,6 +35,16 @@ func NewClient(stdin, stdout *os.File) *Client {
 // closed its end. Its stdin may still hold its last words.
 func (c *Client) Gone() <-chan struct{} { return c.gone }
 
+// hasGone is Gone as of now.
+func (c *Client) hasGone() bool {
+	select {
+	case <-c.gone:
+		return true
+	default:
+		return false
+	}
+}
+
 // left notes that nobody reads our stdout any more.
 func (c *Client) left() { c.leave.Do(func() { close(c.gone) }) }
 

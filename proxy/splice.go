@@ -52,6 +52,9 @@ func Splice(ctx context.Context, client *Client, peer *Conn) error {
 	go func() { down <- copyDown(client, peer) }() // ends when peer is closed
 	select {
 	case err := <-down:
+		if err != nil && client.hasGone() {
+			return ErrClientGone // it was ssh that ended the session
+		}
 		client.closeOut()
 		return outcome(err, up)
 	case <-client.Gone():
@@ -83,7 +86,7 @@ func farewell(up, down <-chan error) error {
 		select {
 		case err := <-ended:
 			if err != nil {
-				return err
+				return ErrClientGone // nobody is left to hear why
 			}
 		case <-late:
 			return ErrClientGone
