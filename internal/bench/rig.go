@@ -37,7 +37,7 @@ type sizes struct {
 
 func fullSizes(rounds int) sizes {
 	return sizes{bytes: 512 << 20, farBytes: 96 << 20, echoes: 2000, farEchoes: 200, starts: 4,
-		dials: (30 + rounds - 1) / rounds, settle: time.Second}
+		dials: (30 + rounds - 1) / rounds, settle: 3 * time.Second}
 }
 
 func quickSizes() sizes {
