@@ -62,10 +62,15 @@ func escape(s string) string {
 	return strings.TrimSpace(b.String())
 }
 
-// report prints an error with its hints and returns the exit status.
-func report(err error, host string) int {
+// maxHints is how many hints an error may have.
+const maxHints = 2
+
+// report prints an error with its hints, then more ones as far as there is
+// room, and returns the exit status.
+func report(err error, host string, more ...string) int {
 	printError("%s", message(err, host))
-	for _, h := range hints(err, host) {
+	all := append(hints(err, host), more...)
+	for _, h := range all[:min(len(all), maxHints)] {
 		printHint("%s", h)
 	}
 	if none := (*noConnection)(nil); errors.As(err, &none) {
@@ -85,8 +90,8 @@ func reportProxy(err error, host string) int {
 	}
 	// ControlPersist discards stderr, so `ssh-stay status` tells it too.
 	f := state.Failure{Host: host, Time: time.Now().Truncate(time.Second), Error: escape(message(err, host))}
-	if err := state.Default().WriteFailure(f); err != nil {
-		defer printHint("ssh-stay status will not tell of this: %v", err)
+	if lost := state.Default().WriteFailure(f); lost != nil {
+		return report(err, host, fmt.Sprintf("ssh-stay status will not tell of this: %v", lost))
 	}
 	return report(err, host)
 }

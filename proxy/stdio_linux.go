@@ -24,7 +24,7 @@ func waitReaderGone(f *os.File) bool {
 	}
 	gone := false
 	raw.Read(func(fd uintptr) bool {
-		gone = readerGone(int(fd), 0)
+		gone = readerGone(int(fd))
 		return gone
 	})
 	return gone

@@ -19,7 +19,7 @@ func waitReaderGone(f *os.File) bool {
 	for {
 		gone := false
 		err := raw.Control(func(fd uintptr) {
-			gone = readerGone(int(fd), 0)
+			gone = readerGone(int(fd))
 		})
 		if gone || err != nil {
 			return gone

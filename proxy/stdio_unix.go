@@ -32,9 +32,9 @@ func isPipeOrSocket(f *os.File) bool {
 }
 
 // readerGone says whether a poll for nothing tells of a broken pipe.
-func readerGone(fd, timeout int) bool {
+func readerGone(fd int) bool {
 	fds := []unix.PollFd{{Fd: int32(fd)}}
-	n, _ := unix.Poll(fds, timeout)
+	n, _ := unix.Poll(fds, 0)
 	return n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0
 }
 
