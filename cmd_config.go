@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+
 	"github.com/spf13/cobra"
 
 	"ssh-stay/config"
@@ -23,15 +25,17 @@ func newConfigCommand() *cobra.Command {
 			if err != nil {
 				return fail(args[0], &noConnection{err})
 			}
-			return fail(args[0], s.Print(cmd.OutOrStdout(), explain))
+			var out bytes.Buffer
+			if err := s.Print(&out, explain); err != nil {
+				return fail(args[0], &noConnection{err})
+			}
+			_, err = out.WriteTo(cmd.OutOrStdout())
+			return fail(args[0], err)
 		},
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVarP(&o.file, "config", "F", "", "read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; none for no file")
-	fs.StringVarP(&o.jump, "jump", "J", "", "jump hosts, [user@]host[:port], separated by commas")
-	fs.StringArrayVarP(&o.options, "option", "o", nil, "KEY=VALUE as in ssh_config; wins over files")
-	fs.StringVar(&o.user, "user", "", "the user at the target")
+	o.configFlags(fs)
 	fs.BoolVar(&explain, "explain", false, "append the file and line that set each value")
 	return cmd
 }

@@ -36,6 +36,7 @@ const (
 type proxyOptions struct {
 	alias, user, file, jump string
 	options                 []string
+	engine                  config.Engine
 	v4, v6                  bool
 	verbose                 int
 	log                     string
@@ -46,14 +47,20 @@ type proxyOptions struct {
 func (o *proxyOptions) flags(fs *pflag.FlagSet) {
 	fs.SortFlags = false
 	fs.StringVar(&o.alias, "alias", "", "the name as typed (%n), which selects the config blocks; default HOST")
-	fs.StringVar(&o.user, "user", "", "the user at the target (%r)")
-	fs.StringVarP(&o.file, "config", "F", "", "read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; none for no file")
-	fs.StringVarP(&o.jump, "jump", "J", "", "jump hosts, [user@]host[:port], separated by commas")
-	fs.StringArrayVarP(&o.options, "option", "o", nil, "KEY=VALUE as in ssh_config; wins over files")
+	o.configFlags(fs)
 	fs.BoolVarP(&o.v4, "ipv4", "4", false, "connect over IPv4 alone")
 	fs.BoolVarP(&o.v6, "ipv6", "6", false, "connect over IPv6 alone")
 	fs.CountVarP(&o.verbose, "verbose", "v", "tell what happens, on stderr")
 	fs.StringVar(&o.log, "log", "", "tell what happens in this file, which is appended to")
+}
+
+// configFlags say what to ask of the configuration.
+func (o *proxyOptions) configFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.user, "user", "", "the user at the target (%r)")
+	fs.StringVarP(&o.file, "config", "F", "", "read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; none for no file")
+	fs.StringVarP(&o.jump, "jump", "J", "", "jump hosts, [user@]host[:port], separated by commas")
+	fs.StringArrayVarP(&o.options, "option", "o", nil, "KEY=VALUE as in ssh_config; wins over files")
+	fs.Var(&o.engine, "config-engine", "who evaluates the files: builtin, ssh (-G), or auto: the first, and the second for what it cannot")
 }
 
 func newProxyCommand() *cobra.Command {

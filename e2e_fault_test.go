@@ -252,7 +252,7 @@ func TestHopLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			config := filepath.Join(w.client.Dir, "faulty")
-			text := fmt.Sprintf("Host jump\n HostName 127.0.0.1\n Port %d\n User %s\n StayInterval 1\n StayGiveUp 3\n IdentityFile %s\n IdentityAgent none\n UserKnownHostsFile %s\n",
+			text := fmt.Sprintf("IgnoreUnknown Stay*\nHost jump\n HostName 127.0.0.1\n Port %d\n User %s\n StayInterval 1\n StayGiveUp 3\n IdentityFile %s\n IdentityAgent none\n UserKnownHostsFile %s\n",
 				faults.Port(), w.j1.User, w.client.Key.Path, w.client.KnownHosts)
 			if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 				t.Fatal(err)

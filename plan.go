@@ -3,12 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 
 	"ssh-stay/auth"
@@ -38,30 +36,12 @@ func (e *settingError) Error() string {
 
 // query is what the flags ask of the configuration.
 func (o *proxyOptions) query() (config.Query, error) {
-	q := config.Query{Host: o.alias, User: o.user, File: o.file, Options: o.options}
-	for _, name := range []string{o.host, o.alias} {
-		if err := config.CheckHost(name); err != nil {
-			return q, err
-		}
-	}
-	if o.user != "" {
-		if err := config.CheckUser(o.user); err != nil {
-			return q, err
-		}
+	q := config.Query{Host: o.alias, User: o.user, File: o.file, Options: o.options, Engine: o.engine}
+	if err := config.CheckHost(o.host); err != nil {
+		return q, err
 	}
 	if o.jump != "" {
-		if _, err := config.ParseJumps(o.jump); err != nil {
-			return q, err
-		}
 		q.Options = slices.Insert(slices.Clone(q.Options), 0, "ProxyJump="+o.jump)
-	}
-	for _, opt := range o.options {
-		key, list, _ := strings.Cut(strings.Replace(opt, " ", "=", 1), "=")
-		if strings.EqualFold(key, "proxyjump") {
-			if _, err := config.ParseJumps(strings.TrimSpace(list)); err != nil {
-				return q, err
-			}
-		}
 	}
 	if o.v4 {
 		q.Options = append([]string{"AddressFamily=inet"}, q.Options...)
@@ -88,7 +68,7 @@ func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error
 			"StayResume no"}
 	}
 	s.HostName, s.Port = o.host, o.port
-	b := &routeBuilder{file: o.file, path: []string{o.alias}, log: log}
+	b := &routeBuilder{file: o.file, engine: o.engine, path: []string{o.alias}, log: log}
 	base, legs, err := b.build(ctx, s)
 	if err != nil {
 		return nil, err
@@ -115,9 +95,10 @@ func (p *plan) passes(stdout *os.File) (bool, error) {
 
 // routeBuilder turns settings into a route, hop by hop from the far end.
 type routeBuilder struct {
-	file string
-	path []string // names whose stanza was followed, to notice a loop
-	log  *slog.Logger
+	file   string
+	engine config.Engine
+	path   []string // names whose stanza was followed, to notice a loop
+	log    *slog.Logger
 }
 
 // build returns how to reach s: by what means the first host is dialed, and
@@ -129,7 +110,7 @@ func (b *routeBuilder) build(ctx context.Context, s *config.Settings) (proxy.Dia
 		return base, nil, err
 	}
 	last, rest := s.Jumps[len(s.Jumps)-1], s.Jumps[:len(s.Jumps)-1]
-	q := config.Query{Host: last.Host, User: last.User, Port: last.Port, File: b.file}
+	q := config.Query{Host: last.Host, User: last.User, Port: last.Port, File: b.file, Engine: b.engine}
 	if len(rest) > 0 {
 		q.Options = []string{"ProxyJump=" + joinJumps(rest)}
 	} else if err := b.enter(last.String(), s); err != nil {
@@ -151,7 +132,7 @@ func (b *routeBuilder) build(ctx context.Context, s *config.Settings) (proxy.Dia
 // would never end.
 func (b *routeBuilder) enter(name string, from *config.Settings) error {
 	if slices.Contains(b.path, name) {
-		return &settingError{from.ProxySource, "jump host loop via " + name, "under \"Host " + name + "\": ProxyJump none"}
+		return &config.LoopError{Source: from.ProxySource, Host: name}
 	}
 	b.path = append(b.path, name)
 	return nil
@@ -206,18 +187,17 @@ func (b *routeBuilder) command(s *config.Settings) (proxy.DialFunc, error) {
 
 // leg is one hop, everything taken from its own stanza as `ssh -W` would.
 func (b *routeBuilder) leg(s *config.Settings) (proxy.Leg, error) {
+	if s.PathError != nil {
+		return proxy.Leg{}, s.PathError
+	}
 	keys, err := hostKeys(s)
 	if err != nil {
 		return proxy.Leg{}, &hop.HandshakeError{Hop: s.Alias, Err: err}
 	}
-	rekey, err := rekeyBytes(s.RekeyLimit)
-	if err != nil {
-		return proxy.Leg{}, err
-	}
 	cfg := &hop.Config{
 		Name: s.Alias, HostKeys: keys, Login: b.login(s),
 		HostKeyAlgorithms: s.HostKeyAlgorithms, KeepHostKeyOrder: s.HostKeyAlgorithmsFixed,
-		RekeyBytes: rekey, Interval: s.StayInterval, GiveUp: s.StayGiveUp, Log: b.log,
+		RekeyBytes: s.RekeyBytes, Interval: s.StayInterval, GiveUp: s.StayGiveUp, Log: b.log,
 	}
 	// What the user did not choose is left to the library, AES-GCM first: its
 	// chacha20 takes twice the time of OpenSSH's.
@@ -258,23 +238,4 @@ func (b *routeBuilder) login(s *config.Settings) *auth.Login {
 		l.AgentSocket = ""
 	}
 	return l
-}
-
-// rekeyBytes is the size in RekeyLimit; its time is beyond the library.
-func rekeyBytes(limit []string) (uint64, error) {
-	if len(limit) == 0 || limit[0] == "default" || limit[0] == "none" {
-		return 0, nil
-	}
-	digits, unit := strings.ToUpper(limit[0]), uint64(1)
-	for suffix, size := range map[string]uint64{"K": 1 << 10, "M": 1 << 20, "G": 1 << 30} {
-		if rest, ok := strings.CutSuffix(digits, suffix); ok {
-			digits, unit = rest, size
-			break
-		}
-	}
-	n, err := strconv.ParseUint(digits, 10, 54)
-	if err != nil {
-		return 0, fmt.Errorf("bad RekeyLimit %q", limit[0])
-	}
-	return n * unit, nil
 }

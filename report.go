@@ -122,6 +122,7 @@ func hints(err error, host string) []string {
 		gaveUp  *proxy.GaveUpError
 		setting *settingError
 		name    *config.NameError
+		loop    *config.LoopError
 	)
 	hopName := host
 	if errors.As(err, &at) {
@@ -147,6 +148,8 @@ func hints(err error, host string) []string {
 		return []string{fmt.Sprintf("the network seems down; to wait longer, under \"Host %s\": ConnectTimeout or StayPatience", host)}
 	case errors.As(err, &setting):
 		return []string{setting.hint}
+	case errors.As(err, &loop):
+		return []string{fmt.Sprintf("under \"Host %s\": ProxyJump none", loop.Host)}
 	case errors.As(err, &name):
 		return []string{"names follow the rules of OpenSSH 10.6: no quotes, blanks, $, \\ or shell characters"}
 	}

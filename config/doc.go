@@ -1,7 +1,8 @@
 // Package config answers what ~/.ssh/config means for one host.
 //
-// github.com/kevinburke/ssh_config splits files into lines; what a line means
-// (block order, first value wins, Match, Include, tokens, lists) is decided
-// here, after ssh_config(5) and the answers of `ssh -G`. The package reads
-// files and, for `Match exec`, runs the user's command; it opens no connection.
+// What a line means (block order, first value wins, Match, Include, tokens,
+// lists) is decided here, after ssh_config(5), readconf.c and the answers of
+// `ssh -G`; github.com/kevinburke/ssh_config reads the lines that take effect.
+// The rest is asked of the installed ssh. The package reads files, runs the
+// user's command for `Match exec`, and ssh; it opens no connection.
 package config

@@ -1,275 +1,331 @@
 package config
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
+
+	"ssh-stay/pattern"
 )
 
-// maxIncludeDepth is OpenSSH's READCONF_MAX_DEPTH.
-const maxIncludeDepth = 16
-
-// entry is the winning value of one keyword.
-type entry struct {
-	line
-	args []string
+// UnsupportedError is a setting that this package cannot evaluate, though an ssh
+// may: a keyword, criterion or algorithm that is newer than it knows, or a name
+// that only DNS can tell. Resolve then asks ssh, where it may.
+type UnsupportedError struct {
+	at   pos
+	what string
 }
 
+func (e *UnsupportedError) Error() string {
+	if e.at == (pos{}) {
+		return e.what
+	}
+	return e.at.String() + ": " + e.what
+}
+
+// value is what one line gives a keyword.
+type value struct {
+	pos
+	args []string // as `ssh -G` prints them
+	user bool     // from the user's file, not the system's
+}
+
+func (v value) String() string { return strings.Join(v.args, " ") }
+
 // evaluator walks configuration lines for one host. The first value of a
-// keyword wins, except those that accumulate.
+// keyword wins, except of those that accumulate.
 type evaluator struct {
 	Query
 	exec func(command string) (bool, error) // runs a command of Match exec
+	ssh  func() dialect                     // of the installed ssh; takes 2 ms the first time
 	self string                             // base name of this program, to look past our own ProxyCommand
 
 	final     bool // second pass, for Match final
-	wantFinal bool // a Match final or canonical was seen
+	wantFinal bool // a Match final was seen
+	own       bool // our own ProxyCommand would have won
 	host      string
-	values    map[string]entry
-	lists     map[string][]entry
+	values    map[string]value
+	lists     map[string][]value
+	files     map[string][]line // those that were read, by name
+
+	token func(token byte, host string) (string, error) // asks ssh for %C or %j
+	asked []string                                      // what `ssh -G` printed, where it was asked
 }
 
-// accumulates lists the keywords whose values add up; ssh drops repetitions.
-func accumulates(keyword string) bool {
-	return keyword == "identityfile" || keyword == "certificatefile"
-}
-
-// takesLine lists the keywords whose value is the rest of the line, verbatim.
-func takesLine(keyword string) bool {
-	switch keyword {
-	case "proxycommand", "remotecommand", "localcommand", "knownhostscommand":
-		return true
+func newEvaluator(ctx context.Context, q Query, ssh func() dialect) *evaluator {
+	e := &evaluator{
+		Query: q, exec: execer(ctx), ssh: ssh, self: selfName(), host: q.Host,
+		values: map[string]value{}, lists: map[string][]value{}, files: map[string][]line{},
 	}
-	return false
+	e.token = func(token byte, host string) (string, error) { return e.sshToken(ctx, token, host) }
+	return e
 }
 
-// isTime lists ssh's own keywords of ours whose value is a time.
-func isTime(keyword string) bool {
-	return keyword == "connecttimeout" || keyword == "serveraliveinterval"
-}
-
-func canonicalKeyword(keyword string) string {
-	switch keyword {
-	case "dsaauthentication":
-		return "pubkeyauthentication"
-	case "pubkeyacceptedkeytypes":
-		return "pubkeyacceptedalgorithms"
-	case "hostbasedkeytypes":
-		return "hostbasedacceptedalgorithms"
-	case "keepalive":
-		return "tcpkeepalive"
-	}
-	return keyword
-}
-
-// run evaluates the command line, then the files in order.
+// run evaluates the command line, then the files in order, and a second time
+// where Match final or canonicalization asks for it (ssh.c).
 func (e *evaluator) run() error {
-	e.host = e.Host
-	if err := e.pass(); err != nil {
+	if err := e.options(); err != nil {
 		return err
 	}
-	if !e.wantFinal {
-		return nil
+	if err := e.pass(); err != nil {
+		return err
 	}
 	host, err := e.hostName()
 	if err != nil {
 		return err
 	}
-	e.host, e.final = host, true
+	if e.host, err = e.canonical(host); err != nil {
+		return err
+	}
+	for name, def := range map[string]string{
+		"canonicalizehostname": "false", "canonicalizemaxdots": "1", "canonicalizefallbacklocal": "yes",
+	} {
+		e.first(name, value{args: []string{def}}) // the second pass does not change them
+	}
+	if !e.wantFinal && e.word("canonicalizehostname", "") == "false" {
+		return nil
+	}
+	e.final = true
 	return e.pass()
 }
 
-func (e *evaluator) pass() error {
+// settle is what ssh does between reading the files and using them.
+func (e *evaluator) settle() error {
+	if v, ok := e.values["hostkeyalias"]; ok {
+		e.values["hostkeyalias"] = value{v.pos, []string{pattern.Lower(v.args[0])}, v.user}
+	}
+	if v, ok := e.values["connectionattempts"]; ok && v.args[0] == "0" {
+		return fmt.Errorf("%s: Invalid number of ConnectionAttempts", v.pos)
+	}
+	return nil
+}
+
+func (e *evaluator) options() error {
 	for _, opt := range e.Options {
-		lines, err := parse("command line", []byte(optionLine(opt)))
-		if err != nil || len(lines) != 1 {
-			return fmt.Errorf("command line: bad option %q: want KEY=VALUE", opt)
-		}
-		l := lines[0]
-		l.pos.line = 0
-		switch l.keyword {
-		case "host", "match", "include":
-			return fmt.Errorf("command line: %s cannot be an option", l.keyword)
-		}
-		if err := e.set(l); err != nil {
-			return err
-		}
-	}
-	files, err := e.files()
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		err := e.file(f.name, f.includeDir, true, 0)
-		if errors.Is(err, fs.ErrNotExist) && f.optional {
+		l, ok := scanLine(strings.NewReplacer("\n", " ", "\r", " ").Replace(opt))
+		if !ok {
 			continue
 		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// optionLine turns KEY=VALUE or KEY VALUE into one configuration line.
-func optionLine(opt string) string { return strings.NewReplacer("\n", " ", "\r", " ").Replace(opt) }
-
-// configFile is a file to read, and where its relative includes are found.
-type configFile struct {
-	name, includeDir string
-	optional         bool
-}
-
-func (e *evaluator) files() ([]configFile, error) {
-	userDir := filepath.Join(e.Home, ".ssh")
-	switch {
-	case strings.EqualFold(e.File, "none"):
-		return nil, nil
-	case e.File != "":
-		return []configFile{{name: e.File, includeDir: userDir}}, nil
-	}
-	return []configFile{
-		{filepath.Join(userDir, "config"), userDir, true},
-		{systemConfig(), filepath.Dir(systemConfig()), true},
-	}, nil
-}
-
-// file evaluates one file. An inactive parent block makes all of it inactive.
-func (e *evaluator) file(name, includeDir string, parent bool, depth int) error {
-	if depth > maxIncludeDepth {
-		return fmt.Errorf("%s: too many nested Include lines (more than %d)", name, maxIncludeDepth)
-	}
-	lines, err := parseFile(name)
-	if err != nil {
-		return err
-	}
-	active := parent
-	for _, l := range lines {
-		switch l.keyword {
-		case "host":
-			active, err = e.hostLine(l)
-			active = active && parent
-		case "match":
-			active, err = e.matchLine(l)
-			active = active && parent
-		case "include":
-			if active {
-				err = e.include(l, includeDir, depth)
-			}
-		default:
-			if active {
-				err = e.set(l)
-			}
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (e *evaluator) include(l line, dir string, depth int) error {
-	args, err := words(l.rest)
-	if err != nil {
-		return fmt.Errorf("%s: %w", l.pos, err)
-	}
-	if len(args) == 0 {
-		return fmt.Errorf("%s: include: missing argument", l.pos)
-	}
-	for _, arg := range args {
-		path, err := e.tilde(arg)
-		if err != nil {
-			return fmt.Errorf("%s: %w", l.pos, err)
-		}
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(dir, path)
-		}
-		found, err := filepath.Glob(path)
-		if err != nil {
-			return fmt.Errorf("%s: %w", l.pos, err)
-		}
-		for _, f := range found {
-			if err := e.file(f, dir, true, depth+1); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.file = commandLine
+		if l.keyword == "proxyjump" {
+			if _, err := ParseJumps(l.rest); err != nil {
 				return err
 			}
 		}
+		if table()[l.keyword].form == refused {
+			return fmt.Errorf("%s: %s cannot be an option", commandLine, l.keyword)
+		}
+		if err := e.set(l, true, true); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// set records a value unless an earlier one has won.
-func (e *evaluator) set(l line) error {
-	l.keyword = canonicalKeyword(l.keyword)
-	if takesLine(l.keyword) {
-		l.rest = strings.TrimLeft(l.rest, blanks+"=")
+func failAt(l line, err error) error {
+	if u, ok := err.(*UnsupportedError); ok {
+		return &UnsupportedError{l.pos, l.keyword + ": " + u.what}
 	}
-	ent := entry{line: l, args: []string{l.rest}}
-	if !takesLine(l.keyword) {
-		args, err := words(l.rest)
-		if err != nil {
-			return fmt.Errorf("%s: %w", l.pos, err)
-		}
-		ent.args = args
-	}
-	if len(ent.args) == 0 || len(ent.args) == 1 && ent.args[0] == "" {
-		return fmt.Errorf("%s: %s: missing argument", l.pos, l.keyword)
-	}
-	if isTime(l.keyword) && strings.EqualFold(ent.args[0], "none") {
-		return nil // leaves it to later lines (readconf.c)
-	}
-	if accumulates(l.keyword) {
-		if len(ent.args) > 1 {
-			return fmt.Errorf("%s: %s: extra arguments at end of line", l.pos, l.keyword)
-		}
-		for _, have := range e.lists[l.keyword] {
-			if have.args[0] == ent.args[0] {
-				return nil
-			}
-		}
-		e.lists[l.keyword] = append(e.lists[l.keyword], ent)
-		return nil
-	}
-	if !e.slotFree(ent) {
-		return nil
-	}
-	if _, ok := e.values[l.keyword]; !ok {
-		e.values[l.keyword] = ent
-	}
-	return nil
+	return fmt.Errorf("%s: %s: %w", l.pos, l.keyword, err)
 }
 
-// slotFree says whether a ProxyCommand or ProxyJump may still be set: the two
-// are one slot (readconf.c), but `ProxyJump none` does not keep a later
-// ProxyCommand out. Our own ProxyCommand counts as absent: we look past it.
-func (e *evaluator) slotFree(ent entry) bool {
-	jump, hasJump := e.values["proxyjump"]
-	_, hasCommand := e.values["proxycommand"]
-	switch ent.keyword {
-	case "proxycommand":
-		return !isOwnCommand(ent.rest, e.self) && (!hasJump || strings.EqualFold(jump.args[0], "none"))
-	case "proxyjump":
-		return !hasCommand
+// set reads a setting, and records its value if its block applies and no earlier
+// one has won. What is wrong with it is an error in any block.
+func (e *evaluator) set(l line, active, user bool) error {
+	if l.rest == "" {
+		return failAt(l, errMissing)
 	}
-	return true
-}
-
-// isOwnCommand says whether a ProxyCommand runs `ssh-stay proxy`.
-func isOwnCommand(command, self string) bool {
-	args, err := words(command)
+	args, err := words(l.rest)
 	if err != nil {
-		return false
+		return failAt(l, err)
 	}
-	if len(args) > 0 && args[0] == "exec" {
-		args = args[1:]
+	kw, known := e.lookup(l)
+	if !known {
+		if e.ignores(l.keyword) {
+			return nil
+		}
+		return &UnsupportedError{l.pos, "Bad configuration option: " + l.keyword}
 	}
-	if len(args) < 2 || args[1] != "proxy" {
-		return false
+	if isStay(kw.name) && l.line > 0 && !e.ignores(kw.name) { // or ssh would refuse the file
+		return fmt.Errorf("%s: Bad configuration option: %s (without IgnoreUnknown Stay*)", l.pos, l.keyword)
 	}
-	base := args[0][strings.LastIndexAny(args[0], `/\`)+1:]
-	base = strings.TrimSuffix(base, ".exe")
-	called := filepath.Base(os.Args[0])
-	return base == "ssh-stay" || base == self || base == strings.TrimSuffix(called, ".exe")
+	if kw.form == ofLine {
+		return e.setLine(kw, l, active)
+	}
+	out, err := kw.read(args)
+	if err == nil && kw.family != 0 {
+		err = kw.family.checkNames(out[0], e.ssh)
+	}
+	if err == nil && kw.name == "revokedhostkeys" && len(out) > 1 && e.ssh().version < v10_3 {
+		err = errExtra
+	}
+	if err == nil && len(args) == 0 && (kw.name == "revokedhostkeys" || kw.name == "permitremoteopen" || e.ssh().version >= v10_0) {
+		err = errMissing // a list may be empty in older ones
+	}
+	if err != nil {
+		return failAt(l, err)
+	}
+	if len(out) == 0 || !active && kw.form != always {
+		return nil
+	}
+	return e.record(kw, value{l.pos, out, user})
+}
+
+func (e *evaluator) lookup(l line) (keyword, bool) {
+	kw, ok := table()[alias(l.keyword)]
+	known := ok && (kw.since == 0 || e.ssh().version >= kw.since) && (!debianOnly(l.keyword) || e.ssh().debian)
+	return kw, known
+}
+
+func isStay(keyword string) bool { return strings.HasPrefix(keyword, "stay") }
+
+func (e *evaluator) ignores(name string) bool {
+	v, ok := e.values["ignoreunknown"]
+	return ok && pattern.MatchAny(name, strings.Split(v.args[0], ","))
+}
+
+// record keeps a value by the rules of its keyword.
+func (e *evaluator) record(kw keyword, v value) error {
+	switch kw.name {
+	case "streamlocalbindmask": // readconf.c sets it each time
+		e.values[kw.name] = v
+	case "rekeylimit":
+		e.first("rekeylimit", value{v.pos, v.args[:1], v.user})
+		if v.args[1] != "" {
+			e.first("rekeytime", value{v.pos, v.args[1:], v.user})
+		}
+	case "forwardagent":
+		if word := v.args[0]; word != "yes" && word != "no" {
+			e.first("forwardagentpath", v)
+			v.args = []string{"yes"}
+		}
+		e.first(kw.name, v)
+	case "sendenv":
+		e.sendEnv(v)
+	case "dynamicforward":
+		return e.add("localforward", v)
+	case "refuseconnection":
+		return fmt.Errorf("%s: RefuseConnection: %s", v.pos, v)
+	case "logverbose": // readconf.c takes the first word alone
+		e.first(kw.name, value{v.pos, v.args[:1], v.user})
+	case "globalknownhostsfile", "userknownhostsfile", "canonicaldomains", "canonicalizepermittedcnames":
+		if len(v.args) > maxEntries && !e.has(kw.name) && (strings.HasSuffix(kw.name, "file") || e.ssh().version < v10_0) {
+			return fmt.Errorf("%s: %s: too many entries (max %d)", v.pos, kw.name, maxEntries)
+		}
+		e.first(kw.name, v)
+	default:
+		if kw.form == inList {
+			return e.add(kw.name, v)
+		}
+		e.first(kw.name, v)
+	}
+	return nil
+}
+
+func (e *evaluator) first(name string, v value) {
+	if _, ok := e.values[name]; !ok {
+		e.values[name] = v
+	}
+}
+
+// How many identity and certificate files, and how many words of some lists,
+// OpenSSH takes.
+const (
+	maxFiles   = 100
+	maxEntries = 32
+)
+
+// add appends to a list what it does not hold. The system's files count by
+// themselves, as in ssh.
+func (e *evaluator) add(name string, v value) error {
+	isFile := name == "identityfile" || name == "certificatefile"
+	if isFile && len(e.lists[name]) == maxFiles {
+		return fmt.Errorf("%s: %s: too many files (max %d)", v.pos, name, maxFiles)
+	}
+	for _, have := range e.lists[name] {
+		if slices.Equal(have.args, v.args) && (!isFile || have.user == v.user) {
+			return nil
+		}
+	}
+	e.lists[name] = append(e.lists[name], v)
+	return nil
+}
+
+// sendEnv adds names, and takes out those that match -PATTERN.
+func (e *evaluator) sendEnv(v value) {
+	list := e.lists["sendenv"]
+	for _, arg := range v.args {
+		if pat, remove := strings.CutPrefix(arg, "-"); remove {
+			list = slices.DeleteFunc(list, func(have value) bool { return pattern.Match(have.args[0], pat) })
+		} else {
+			list = append(list, value{v.pos, []string{arg}, v.user})
+		}
+	}
+	e.lists["sendenv"] = list
+}
+
+// setLine records a command, a jump list, or another value that is the rest of
+// its line. ProxyCommand and ProxyJump are one slot: the first wins, but since
+// OpenSSH 10.3, and Debian's 9.2, `ProxyJump none` does not keep a later
+// ProxyCommand out. Our own ProxyCommand counts as absent: we look past it.
+func (e *evaluator) setLine(kw keyword, l line, active bool) error {
+	text := strings.TrimLeft(l.rest, blanks+"=")
+	_, hasCommand := e.values["proxycommand"]
+	jump, hasJump := e.values["proxyjump"]
+	switch kw.name {
+	case "versionaddendum":
+		text, _, _ = strings.Cut(text, "#")
+		text = strings.TrimRight(text, blanks)
+		if strings.EqualFold(text, "none") {
+			text = ""
+		}
+	case "proxyjump":
+		text = e.jumpList(text)
+		if _, err := parseJumps(text, false); err != nil {
+			return failAt(l, err)
+		}
+		active = active && !hasJump && (!hasCommand || strings.EqualFold(text, "none"))
+	case "proxycommand":
+		active = active && (!hasJump || strings.EqualFold(jump.args[0], "none") && (e.ssh().debian || e.ssh().version >= v10_3))
+		if active && isOwnCommand(text, e.self) {
+			e.own = e.own || !hasCommand
+			return nil
+		}
+	}
+	if active {
+		e.first(kw.name, value{pos: l.pos, args: []string{text}})
+	}
+	return nil
+}
+
+// jumpList takes a comment off, and blanks at the end. Up to OpenSSH 10.0 the
+// list ended at its first blank. "none" is a host where a comment follows.
+func (e *evaluator) jumpList(text string) string {
+	if strings.EqualFold(text, "none") {
+		return text
+	}
+	list, _, _ := strings.Cut(text, "#")
+	first := min(1, len(list)) // ssh leaves the first byte, whatever it is
+	list = list[:first] + strings.TrimRight(list[first:], space)
+	if i := strings.IndexAny(list[first:], space); i >= 0 && e.ssh().version < v10_1 {
+		list = list[:first+i]
+	}
+	if strings.EqualFold(list, "none") {
+		return "[" + list + "]"
+	}
+	return list
+}
+
+// word is the value of a keyword that has one word, or def.
+func (e *evaluator) word(name, def string) string {
+	if v, ok := e.values[name]; ok {
+		return v.args[0]
+	}
+	return def
+}
+
+func (e *evaluator) has(name string) bool {
+	_, ok := e.values[name]
+	return ok
 }

@@ -3,11 +3,14 @@ package config
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+
+	"ssh-stay/pattern"
 )
 
 func systemConfig() string {
@@ -18,54 +21,49 @@ func systemConfig() string {
 }
 
 // hostName is the HostName in force, or the name as typed; %h in it is the
-// name as typed.
+// name as typed. Case and addresses are as written.
 func (e *evaluator) hostName() (string, error) {
-	ent, ok := e.values["hostname"]
+	v, ok := e.values["hostname"]
 	if !ok {
-		return strings.ToLower(e.Host), nil
+		return e.Host, nil
 	}
-	name, err := expand(ent.args[0], func(c byte) (string, bool) {
-		if c == 'h' {
-			return e.Host, true
-		}
-		return "", false
-	})
+	name, err := expand(v.args[0], func(c byte) (string, bool) { return e.Host, c == 'h' })
 	if err != nil {
-		return "", fmt.Errorf("%s: hostname: %w", ent.pos, err)
+		return "", fmt.Errorf("%s: hostname: %w", v.pos, err)
 	}
-	return strings.ToLower(name), nil
+	return name, nil
+}
+
+// matchHost is what Match host and tokens mean by the host at this point.
+func (e *evaluator) matchHost() (string, error) {
+	if e.final {
+		return e.host, nil
+	}
+	return e.hostName()
 }
 
 func (e *evaluator) user() string {
 	if e.User != "" {
 		return e.User
 	}
-	if ent, ok := e.values["user"]; ok {
-		return ent.args[0]
-	}
-	return e.LocalUser
+	return e.word("user", e.LocalUser)
 }
 
 func (e *evaluator) port() string {
 	if e.Port != 0 {
 		return strconv.Itoa(e.Port)
 	}
-	if ent, ok := e.values["port"]; ok {
-		return ent.args[0]
-	}
-	return "22"
+	return e.word("port", "22")
 }
 
-// expandTokens expands the tokens of ssh_config(5) TOKENS that paths and
-// Match exec take. %C and %j changed meaning after OpenSSH 10.6 and %T needs a
-// tunnel: they are errors, never guesses.
-func (e *evaluator) expandTokens(s string) (string, error) {
-	host, err := e.hostName()
-	if err != nil {
-		return "", err
-	}
-	return expand(s, func(c byte) (string, bool) {
+// tokens looks tokens of ssh_config(5) up. %C and %j changed their meaning with
+// OpenSSH's versions, so ssh is asked for them.
+func (e *evaluator) tokens(host, keyAlias, user string) func(c byte) (string, bool) {
+	return func(c byte) (string, bool) {
 		switch c {
+		case 'C', 'j':
+			s, err := e.token(c, host)
+			return s, err == nil
 		case 'd':
 			return e.Home, true
 		case 'h':
@@ -73,10 +71,7 @@ func (e *evaluator) expandTokens(s string) (string, error) {
 		case 'i':
 			return strconv.Itoa(os.Getuid()), true
 		case 'k':
-			if ent, ok := e.values["hostkeyalias"]; ok {
-				return strings.ToLower(ent.args[0]), true
-			}
-			return e.Host, true
+			return e.word("hostkeyalias", keyAlias), true
 		case 'L', 'l':
 			name, _ := os.Hostname()
 			if c == 'L' {
@@ -88,87 +83,149 @@ func (e *evaluator) expandTokens(s string) (string, error) {
 		case 'p':
 			return e.port(), true
 		case 'r':
-			return e.user(), true
+			return user, user != ""
 		case 'u':
 			return e.LocalUser, true
 		}
 		return "", false
-	})
+	}
+}
+
+// expandTokens expands the tokens of Match exec and Include.
+func (e *evaluator) expandTokens(s string) (string, error) {
+	host, err := e.matchHost()
+	if err != nil {
+		return "", err
+	}
+	return expand(s, e.tokens(host, host, e.user()))
+}
+
+// expandEnvTokens expands ${ENV} as well; what comes from it is not looked at
+// again.
+func (e *evaluator) expandEnvTokens(s string) (string, error) {
+	host, err := e.matchHost()
+	if err != nil {
+		return "", err
+	}
+	return expandBoth(s, true, e.tokens(host, host, e.user()))
+}
+
+// expandValue expands a value once all files are read: %k is then the name as
+// typed where there is no HostKeyAlias.
+func (e *evaluator) expandValue(s string, env bool) (string, error) {
+	return expandBoth(s, env, e.tokens(e.host, e.Host, e.user()))
+}
+
+// expandPath expands ~, then tokens and ${ENV}.
+func (e *evaluator) expandPath(s string) (string, error) {
+	s, err := e.tilde(s)
+	if err != nil {
+		return "", err
+	}
+	return e.expandValue(s, true)
 }
 
 // expand replaces %x by what lookup says; %% is a per cent sign.
 func expand(s string, lookup func(c byte) (string, bool)) (string, error) {
+	return expandBoth(s, false, lookup)
+}
+
+func expandBoth(s string, env bool, lookup func(c byte) (string, bool)) (string, error) {
+	if !strings.ContainsAny(s, "%$") {
+		return s, nil
+	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
-		if s[i] != '%' {
+		switch {
+		case env && strings.HasPrefix(s[i:], "${"):
+			name, _, ok := strings.Cut(s[i+2:], "}")
+			if !ok || name == "" {
+				return "", fmt.Errorf("bad environment variable in %q", s)
+			}
+			v, ok := os.LookupEnv(name)
+			if !ok {
+				return "", fmt.Errorf("environment variable %s is not set", name)
+			}
+			b.WriteString(v)
+			i += len(name) + 2
+		case s[i] != '%' || lookup == nil:
 			b.WriteByte(s[i])
-			continue
-		}
-		i++
-		if i == len(s) {
+		case i+1 == len(s):
 			return "", fmt.Errorf("%q ends in a lone %%", s)
-		}
-		if s[i] == '%' {
+		case s[i+1] == '%':
 			b.WriteByte('%')
-			continue
+			i++
+		default:
+			i++
+			v, ok := lookup(s[i])
+			if !ok {
+				return "", fmt.Errorf("unknown key %%%c in %q", s[i], s)
+			}
+			b.WriteString(v)
 		}
-		v, ok := lookup(s[i])
-		if !ok {
-			return "", fmt.Errorf("unknown key %%%c in %q", s[i], s)
-		}
-		b.WriteString(v)
 	}
 	return b.String(), nil
 }
 
-// expandPath expands ${ENV}, tokens and a leading ~, in that order of meaning.
-func (e *evaluator) expandPath(s string) (string, error) {
-	s, err := expandEnv(s)
-	if err != nil {
-		return "", err
-	}
-	if s, err = e.tilde(s); err != nil {
-		return "", err
-	}
-	return e.expandTokens(s)
-}
+// expandEnv expands ${ENV} alone.
+func expandEnv(s string) (string, error) { return expandBoth(s, true, nil) }
 
-func expandEnv(s string) (string, error) {
-	var b strings.Builder
-	for {
-		before, after, ok := strings.Cut(s, "${")
-		b.WriteString(before)
-		if !ok {
-			return b.String(), nil
-		}
-		name, rest, ok := strings.Cut(after, "}")
-		if !ok {
-			return "", fmt.Errorf("no closing } in %q", s)
-		}
-		v, ok := os.LookupEnv(name)
-		if !ok {
-			return "", fmt.Errorf("environment variable %s is not set", name)
-		}
-		b.WriteString(v)
-		s = rest
-	}
-}
+// tilde expands ~ and ~user at the start of a path (tilde_expand, misc.c).
+func (e *evaluator) tilde(s string) (string, error) { return tilde(s, e.Home) }
 
-// tilde expands ~ and ~user at the start of a path.
-func (e *evaluator) tilde(s string) (string, error) {
+func tilde(s, home string) (string, error) {
 	if !strings.HasPrefix(s, "~") {
 		return s, nil
 	}
 	name, rest, _ := strings.Cut(s[1:], "/")
-	home := e.Home
 	if name != "" {
-		u, err := user.Lookup(name)
-		if err != nil {
+		var err error
+		if home, err = homeOf(name); err != nil {
 			return "", fmt.Errorf("no such user %s: %w", name, err)
 		}
-		home = u.HomeDir
 	}
-	return filepath.Join(home, rest), nil
+	return strings.TrimSuffix(home, "/") + "/" + strings.TrimLeft(rest, "/"), nil
+}
+
+// homeOf asks the password database, and getent(1) for users that a static
+// binary does not see there.
+func homeOf(name string) (string, error) {
+	u, err := user.Lookup(name)
+	if err == nil {
+		return u.HomeDir, nil
+	}
+	out, getentErr := exec.Command("getent", "passwd", "--", name).Output()
+	fields := strings.Split(string(out), ":")
+	if getentErr != nil || len(fields) < 7 {
+		return "", err
+	}
+	return fields[5], nil
+}
+
+// isOwnCommand says whether a ProxyCommand runs `ssh-stay proxy`.
+func isOwnCommand(command, self string) bool {
+	args, err := words(command)
+	if err != nil {
+		return false
+	}
+	if len(args) > 0 && args[0] == "exec" {
+		args = args[1:]
+	}
+	if len(args) < 2 || args[1] != "proxy" {
+		return false
+	}
+	base := args[0][strings.LastIndexAny(args[0], `/\`)+1:]
+	base = strings.TrimSuffix(base, ".exe")
+	called := filepath.Base(os.Args[0])
+	return base == "ssh-stay" || base == self || base == strings.TrimSuffix(called, ".exe")
+}
+
+func selfName() string {
+	exe, err := os.Executable()
+	if err != nil {
+		return "ssh-stay"
+	}
+	return strings.TrimSuffix(filepath.Base(exe), ".exe")
 }
 
 // ExpandCommand expands the tokens that ssh allows in a ProxyCommand. The
@@ -189,7 +246,7 @@ func (s *Settings) ExpandCommand(host string, port int) (string, error) {
 		case 'h':
 			return host, true
 		case 'k':
-			return strings.ToLower(s.keyName()), true
+			return pattern.Lower(s.keyName()), true
 		case 'n':
 			return s.Alias, true
 		case 'p':

@@ -2,12 +2,12 @@ package config
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	ssh_config "github.com/kevinburke/ssh_config"
+
+	"ssh-stay/pattern"
 )
 
 // pos is where a setting was written.
@@ -30,176 +30,110 @@ type line struct {
 	rest    string
 }
 
-// The library rejects or misreads Host, Match and Include lines, comments
-// within words, and bytes that are not UTF-8. So it sees them masked: the
-// keyword behind maskWord, the bytes as runes of a private-use plane.
-const (
-	maskWord = "Stay-masked-"
-	maskBase = 0xF0000
-)
+// commandLine is the file of settings made there.
+const commandLine = "command line"
 
-// blanks are what OpenSSH strips from both ends of a line.
-const blanks = " \t\r\n"
-
-// maxLine bounds a line: the library takes time in its square, 0.1 s for this.
-const maxLine = 16 << 10
-
-// parseFile reads FILE into lines. A missing file is os.ErrNotExist.
-func parseFile(file string) ([]line, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read config: %w", err)
-	}
-	return parse(file, b)
-}
-
-// parse splits the text of FILE into lines, without comments and empty lines.
-func parse(file string, text []byte) ([]line, error) {
-	var masked strings.Builder
-	var numbers []int
+// scan finds the keyword of each line of FILE, and what follows it. It leaves
+// comments, empty lines, and what ssh itself passes over out.
+func scan(file string, text []byte) []line {
+	lines := make([]line, 0, bytes.Count(text, []byte("\n"))+1)
 	n := 0
 	for raw := range bytes.Lines(text) {
 		n++
-		raw = bytes.TrimLeft(bytes.TrimRight(raw, blanks+"\f"), blanks)
-		if len(raw) == 0 || raw[0] == '#' {
-			continue
+		if l, ok := scanLine(string(raw)); ok {
+			l.pos = pos{file, n}
+			lines = append(lines, l)
 		}
-		if err := checkLine(raw); err != nil {
-			return nil, fmt.Errorf("%s line %d: %w", file, n, err)
+	}
+	return lines
+}
+
+// scanLine is the first half of process_config_line (readconf.c): a NUL byte
+// ends the line; form feeds are stripped at its end alone; a keyword may be
+// quoted, and stand behind one = sign; an unfinished quote there hides the line.
+func scanLine(raw string) (line, bool) {
+	raw, _, _ = strings.Cut(raw, "\x00")
+	if raw != "" { // ssh leaves the first byte
+		raw = raw[:1] + strings.TrimRight(raw[1:], blanks+"\f")
+	}
+	key, rest, _, ok := nextWord(raw)
+	if ok && key == "" {
+		key, rest, _, ok = nextWord(rest)
+	}
+	if !ok || key == "" || key[0] == '#' {
+		return line{}, false
+	}
+	return line{keyword: pattern.Lower(key), rest: strings.TrimLeft(rest, blanks)}, true
+}
+
+// The library reads the lines that take effect. It stumbles over comments within
+// words, bytes that are not UTF-8, and what it takes for syntax; so it sees all
+// but plain ones as runes of a private-use plane, behind a keyword of its own.
+const (
+	maskWord = "Setting "
+	maskBase = 0xF0000
+)
+
+// maxMasked bounds what the library is given in one line: it takes time in the
+// square of a line's length, 10 ms for this. Longer ones are taken as scanned.
+const maxMasked = 4 << 10
+
+// read has the library read the arguments of lines, the settings of one block
+// that applies. The lines keep their order.
+func read(lines []line) error {
+	var masked strings.Builder
+	short := make([]*line, 0, len(lines))
+	for i := range lines {
+		if l := &lines[i]; len(l.rest) <= maxMasked && l.rest != "" {
+			masked.WriteString(maskWord)
+			mask(&masked, l.rest)
+			short = append(short, l)
 		}
-		mask(&masked, raw)
-		numbers = append(numbers, n)
+	}
+	if len(short) == 0 {
+		return nil
 	}
 	decoded, err := ssh_config.DecodeBytes([]byte(masked.String()))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return fmt.Errorf("%s: %w", short[0].pos, err)
 	}
-	return unmaskAll(file, decoded, numbers)
-}
-
-// checkLine refuses what the library would read for ever or for far too long,
-// and what ssh would cut.
-func checkLine(raw []byte) error {
-	switch c := raw[0] | 0x20; {
-	case c < 'a' || c > 'z':
-		return errors.New("line does not begin with a keyword")
-	case bytes.IndexByte(raw, 0) >= 0:
-		return errors.New("line holds a NUL byte")
-	case len(raw) > maxLine:
-		return fmt.Errorf("line is longer than %d bytes", maxLine)
+	n := 0
+	for _, host := range decoded.Hosts {
+		for _, node := range host.Nodes {
+			if kv, ok := node.(*ssh_config.KV); ok && n < len(short) {
+				short[n].rest = unmask(kv.Value)
+				n++
+			}
+		}
+	}
+	if n != len(short) {
+		return fmt.Errorf("%s: %d of %d lines of this block could be read", short[0].pos, n, len(short))
 	}
 	return nil
 }
 
-func unmaskAll(file string, decoded *ssh_config.Config, numbers []int) ([]line, error) {
-	lines := make([]line, 0, len(numbers))
-	for _, host := range decoded.Hosts {
-		for _, node := range host.Nodes {
-			kv, ok := node.(*ssh_config.KV)
-			if !ok {
-				continue
-			}
-			if len(lines) == len(numbers) {
-				return nil, fmt.Errorf("%s: more settings than lines", file)
-			}
-			lines = append(lines, unmask(kv, pos{file, numbers[len(lines)]}))
-		}
-	}
-	if len(lines) != len(numbers) {
-		return nil, fmt.Errorf("%s: %d of %d lines could be read", file, len(lines), len(numbers))
-	}
-	return lines, nil
-}
-
-func mask(w *strings.Builder, raw []byte) {
-	w.WriteString(maskWord)
-	for _, b := range raw {
-		if b == '#' || b == '\r' || b == '\v' || b == '\f' || b >= 0x80 {
-			w.WriteRune(maskBase + rune(b))
-		} else {
-			w.WriteByte(b)
+func mask(w *strings.Builder, s string) {
+	for i := range len(s) {
+		switch c := s[i] | 0x20; {
+		case 'a' <= c && c <= 'z' || '0' <= s[i] && s[i] <= '9' || strings.IndexByte("./-_,:@~ ", s[i]) >= 0 && i > 0 && i < len(s)-1:
+			w.WriteByte(s[i])
+		default:
+			w.WriteRune(maskBase + rune(s[i]))
 		}
 	}
 	w.WriteByte('\n')
 }
 
-func unmask(kv *ssh_config.KV, at pos) line {
-	// KV.String is the one place where the library gives the value verbatim.
-	rest := strings.TrimLeft(kv.String(), " ")[len(kv.Key):]
-	if after, ok := strings.CutPrefix(rest, " = "); ok {
-		rest = after
-	}
-	rest = strings.Trim(unmaskBytes(rest), blanks)
-	return line{
-		pos:     at,
-		keyword: strings.ToLower(unmaskBytes(strings.TrimPrefix(kv.Key, maskWord))),
-		rest:    rest,
-	}
-}
-
-func unmaskBytes(s string) string {
+func unmask(s string) string {
 	if !strings.ContainsFunc(s, func(r rune) bool { return r >= maskBase }) {
 		return s
 	}
 	b := make([]byte, 0, len(s))
 	for _, r := range s {
 		if r >= maskBase && r < maskBase+256 {
-			b = append(b, byte(r-maskBase))
-		} else {
-			b = append(b, byte(r))
+			r -= maskBase
 		}
+		b = append(b, byte(r))
 	}
 	return string(b)
-}
-
-// words splits arguments as OpenSSH's argv_split does: blanks separate, single
-// and double quotes group, a backslash escapes quotes, itself and, outside
-// quotes, a blank; a word that begins with # ends the line.
-func words(s string) ([]string, error) {
-	var out []string
-	for i := 0; i < len(s); {
-		if s[i] == ' ' || s[i] == '\t' {
-			i++
-			continue
-		}
-		if s[i] == '#' {
-			break
-		}
-		w, next, err := word(s, i)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, w)
-		i = next
-	}
-	return out, nil
-}
-
-func word(s string, i int) (string, int, error) {
-	var b strings.Builder
-	var quote byte
-	for ; i < len(s); i++ {
-		c := s[i]
-		switch {
-		case c == '\\' && i+1 < len(s) && escapable(s[i+1], quote):
-			i++
-			b.WriteByte(s[i])
-		case quote == 0 && (c == '"' || c == '\''):
-			quote = c
-		case quote != 0 && c == quote:
-			quote = 0
-		case quote == 0 && (c == ' ' || c == '\t'):
-			return b.String(), i, nil
-		default:
-			b.WriteByte(c)
-		}
-	}
-	if quote != 0 {
-		return "", i, fmt.Errorf("no closing quote")
-	}
-	return b.String(), i, nil
-}
-
-func escapable(c, quote byte) bool {
-	return c == '\'' || c == '"' || c == '\\' || quote == 0 && c == ' '
 }

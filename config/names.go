@@ -1,9 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
-	"strconv"
 	"strings"
 	"unicode"
 )
@@ -78,7 +78,12 @@ func parseJumps(list string, check bool) ([]Jump, error) {
 	}
 	var jumps []Jump
 	for elem := range strings.SplitSeq(list, ",") {
-		j, err := parseJump(elem, check)
+		j, err := parseJump(elem)
+		if err == nil && check {
+			if err = CheckHost(j.Host); err == nil && j.User != "" {
+				err = CheckUser(j.User)
+			}
+		}
 		if err != nil {
 			return nil, fmt.Errorf("ProxyJump %q: %w", list, err)
 		}
@@ -87,71 +92,81 @@ func parseJumps(list string, check bool) ([]Jump, error) {
 	return jumps, nil
 }
 
-func parseJump(elem string, check bool) (Jump, error) {
+// parseJump is parse_uri or parse_user_host_port (misc.c). Of a URI, the user
+// alone is unescaped, up to a semicolon, and a path is an error.
+func parseJump(elem string) (Jump, error) {
 	rest, isURI := strings.CutPrefix(elem, "ssh://")
+	at := strings.LastIndexByte(rest, '@')
 	if isURI {
-		rest = strings.TrimSuffix(rest, "/")
-		// readconf.c takes no path, and escapes in the user alone.
-		if host := rest[strings.LastIndexByte(rest, '@')+1:]; strings.ContainsAny(host, "/%") {
-			return Jump{}, fmt.Errorf("bad URI %q", elem)
-		}
+		at = strings.IndexByte(rest, '@')
 	}
 	var j Jump
-	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+	if at >= 0 {
 		j.User, rest = rest[:at], rest[at+1:]
 		if isURI {
-			j.User, _, _ = strings.Cut(j.User, ";") // RFC draft: user;c-param
+			j.User, _, _ = strings.Cut(j.User, ";")
+			var err error
+			if j.User, err = url.QueryUnescape(j.User); err != nil {
+				return Jump{}, fmt.Errorf("bad escape in user: %w", err)
+			}
+			if strings.Contains(j.User, "\x00") {
+				return Jump{}, errors.New("user name holds a NUL byte")
+			}
+		}
+		if j.User == "" {
+			return Jump{}, errors.New("empty user name")
 		}
 	}
-	host, port, err := splitPort(rest)
+	host, delim, port, err := splitHost(rest)
 	if err != nil {
 		return Jump{}, err
 	}
-	j.Host, j.Port = host, port
+	j.Host = host
+	if delim == '/' && !isURI {
+		return Jump{}, fmt.Errorf("bad address %q", elem)
+	}
 	if isURI {
-		if j.User, err = url.PathUnescape(j.User); err != nil {
-			return Jump{}, fmt.Errorf("bad escape in user: %w", err)
-		}
-	}
-	if !check {
-		return j, nil
-	}
-	if err := CheckHost(j.Host); err != nil {
-		return Jump{}, err
-	}
-	if strings.Contains(elem, "@") {
-		if err := CheckUser(j.User); err != nil {
+		if j.Host, err = domain(host); err != nil {
 			return Jump{}, err
 		}
+		j.Host = strings.TrimSuffix(host, ".")
+		if delim == '/' && port != "" {
+			return Jump{}, fmt.Errorf("bad URI %q", elem)
+		}
+		var path string
+		if port, path, _ = strings.Cut(port, "/"); path != "" {
+			return Jump{}, fmt.Errorf("bad URI %q", elem)
+		}
+		if port == "" && delim == ':' && strings.Contains(rest, "/") {
+			return Jump{}, fmt.Errorf("bad URI %q", elem)
+		}
 	}
-	return j, nil
+	if port != "" {
+		j.Port, err = servicePort(port)
+	}
+	return j, err
 }
 
-func splitPort(s string) (host string, port int, err error) {
-	if rest, ok := strings.CutPrefix(s, "["); ok {
-		host, s, ok = strings.Cut(rest, "]")
-		if !ok || s != "" && s[0] != ':' {
-			return "", 0, fmt.Errorf("bad address %q", "["+rest)
+// splitHost takes a host, without its brackets, off s; delim is the colon or
+// slash behind it (hpdelim2, misc.c).
+func splitHost(s string) (host string, delim byte, rest string, err error) {
+	end := strings.IndexAny(s, ":/")
+	if strings.HasPrefix(s, "[") {
+		end = strings.IndexByte(s, ']') + 1
+		if end == 0 || end < len(s) && s[end] != ':' && s[end] != '/' {
+			return "", 0, "", fmt.Errorf("bad address %q", s)
 		}
-		s = strings.TrimPrefix(s, ":")
+	}
+	if end < 0 || end == len(s) {
+		host = s
 	} else {
-		host, s, _ = strings.Cut(s, ":")
+		host, delim, rest = s[:end], s[end], s[end+1:]
+	}
+	if inner, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inner, "]") {
+		host = strings.TrimSuffix(inner, "]")
 	}
 	if host == "" {
-		return "", 0, fmt.Errorf("no host name")
+		return "", 0, "", errors.New("no host name")
 	}
-	if s == "" {
-		return host, 0, nil
-	}
-	port, err = ParsePort(s)
-	return host, port, err
-}
-
-// ParsePort parses a TCP port, 1 to 65535.
-func ParsePort(s string) (int, error) {
-	port, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || port == 0 {
-		return 0, fmt.Errorf("bad port %q: want 1 to 65535", s)
-	}
-	return int(port), nil
+	return host, delim, rest, nil
 }

@@ -31,10 +31,31 @@ func Match(name, pattern string) bool {
 func MatchAny(name string, patterns []string) bool {
 	lower := make([]string, len(patterns))
 	for i, p := range patterns {
-		lower[i] = strings.ToLower(p)
+		lower[i] = Lower(p)
 	}
-	return MatchList(strings.ToLower(name), lower)
+	return MatchList(Lower(name), lower)
 }
+
+// Lower puts ASCII letters into lower case and leaves other bytes as they are,
+// as OpenSSH does.
+func Lower(s string) string {
+	if !strings.ContainsFunc(s, isUpper) {
+		return s
+	}
+	b := []byte(s)
+	for i, c := range b {
+		if isUpper(rune(c)) {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+func isUpper(r rune) bool { return 'A' <= r && r <= 'Z' }
+
+// maxPattern is the longest pattern of a list that OpenSSH takes. A list with a
+// longer one matches nothing from there.
+const maxPattern = 1022
 
 // MatchList reports whether name matches one of patterns and none of those that
 // begin with !. Case counts.
@@ -42,6 +63,9 @@ func MatchList(name string, patterns []string) bool {
 	found := false
 	for _, p := range patterns {
 		p, negated := strings.CutPrefix(p, "!")
+		if len(p) > maxPattern {
+			return false
+		}
 		if !Match(name, p) {
 			continue
 		}

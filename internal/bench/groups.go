@@ -8,7 +8,7 @@ import (
 	"ssh-stay/internal/sshtest"
 )
 
-func groupNames() []string { return []string{"jump", "direct", "idle", "far"} }
+func groupNames() []string { return []string{"config", "jump", "direct", "idle", "far"} }
 
 // groups makes those that are asked for, "" meaning all, and what they need.
 func (r *rig) groups(only string) ([]*group, error) {
@@ -18,7 +18,11 @@ func (r *rig) groups(only string) ([]*group, error) {
 	if err := r.build(); err != nil {
 		return nil, err
 	}
-	var groups []*group
+	conf, err := r.configGroup()
+	if err != nil || only == "config" {
+		return []*group{conf}, err
+	}
+	groups := []*group{conf}
 	if only != "far" {
 		l, err := r.newLab(nil, nil)
 		if err != nil {
