@@ -284,7 +284,7 @@ func (e *evaluator) sshToken(ctx context.Context, token byte, host string) (stri
 	}
 	args := []string{
 		"-G", "-F", "none", "-o", "ControlPath=%" + string(rune(token)), "-o", "HostName=" + strings.ReplaceAll(host, "%", "%%"),
-		"-o", "Port=" + e.port(), "-l", e.user(),
+		"-o", "AddressFamily=" + e.word("addressfamily", "any"), "-o", "Port=" + e.port(), "-l", e.user(),
 	}
 	if jump, ok := e.values["proxyjump"]; ok {
 		args = append(args, "-o", "ProxyJump="+jump.args[0])

@@ -160,8 +160,8 @@ func (e *evaluator) set(l line, active, user bool) error {
 	if err == nil && kw.name == "revokedhostkeys" && len(out) > 1 && e.ssh().version < v10_3 {
 		err = errExtra
 	}
-	if err == nil && len(args) == 0 && (kw.name == "revokedhostkeys" || kw.name == "permitremoteopen" || e.ssh().version >= v10_0) {
-		err = errMissing // a list may be empty in older ones
+	if err == nil && len(args) == 0 && e.wantsWord(kw) {
+		err = errMissing
 	}
 	if err != nil {
 		return failAt(l, err)
@@ -170,6 +170,17 @@ func (e *evaluator) set(l line, active, user bool) error {
 		return nil
 	}
 	return e.record(kw, value{l.pos, out, user})
+}
+
+// wantsWord says whether a list may not be empty.
+func (e *evaluator) wantsWord(kw keyword) bool {
+	switch kw.name {
+	case "revokedhostkeys", "permitremoteopen":
+		return true
+	case "sendenv", "setenv", "canonicaldomains", "canonicalizepermittedcnames", "channeltimeout":
+		return e.ssh().version >= v10_0
+	}
+	return false
 }
 
 func (e *evaluator) lookup(l line) (keyword, bool) {
@@ -275,8 +286,6 @@ func (e *evaluator) setLine(kw keyword, l line, active bool) error {
 	jump, hasJump := e.values["proxyjump"]
 	switch kw.name {
 	case "versionaddendum":
-		text, _, _ = strings.Cut(text, "#")
-		text = strings.TrimRight(text, blanks)
 		if strings.EqualFold(text, "none") {
 			text = ""
 		}

@@ -147,7 +147,7 @@ func listKeywords() []keyword {
 		{name: "sendenv", read: environment(false), form: inList},
 		{name: "setenv", read: environment(true)},
 		{name: "logverbose", read: several("none", nil), def: "none"},
-		{name: "channeltimeout", read: several("none", nil), def: "none", since: v9_5},
+		{name: "channeltimeout", read: several("none", channelTimeout), def: "none", since: v9_5},
 		{name: "permitremoteopen", read: several("none any", remoteOpen), def: "any"},
 		{name: "addkeystoagent", read: addKeys, def: "false"},
 		{name: "forwardagent", read: forwardAgent(), def: "no"},

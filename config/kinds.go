@@ -201,6 +201,18 @@ func cname(rule string) (string, error) {
 	return rule, nil
 }
 
+// channelTimeout is a TYPE=TIME of ChannelTimeout (OpenSSH 9.5).
+func channelTimeout(arg string) (string, error) {
+	name, limit, ok := strings.Cut(arg, "=")
+	if strings.EqualFold(arg, "none") {
+		return arg, nil
+	}
+	if _, err := parseTime(limit); err != nil || !ok || name == "" {
+		return "", fmt.Errorf("invalid channel timeout %q", arg)
+	}
+	return arg, nil
+}
+
 // remoteOpen is a HOST:PORT of PermitRemoteOpen.
 func remoteOpen(arg string) (string, error) {
 	if strings.EqualFold(arg, "any") || strings.EqualFold(arg, "none") {

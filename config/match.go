@@ -212,42 +212,25 @@ func (e *evaluator) holdsNewer(c criterion, patterns []string) (bool, error) {
 }
 
 // localNetwork says whether an address of an interface that is up lies in one of
-// the networks, and in none that is negated (addr_match_cidr_list).
+// the networks.
 func localNetwork(networks []string) (bool, error) {
-	type rule struct {
-		netip.Prefix
-		negated bool
-	}
-	var rules []rule
+	var prefixes []netip.Prefix
 	for _, n := range networks {
-		n, negated := strings.CutPrefix(n, "!")
 		p, err := netip.ParsePrefix(n)
+		if addr, addrErr := netip.ParseAddr(n); addrErr == nil {
+			p, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
 		if err != nil {
-			addr, addrErr := netip.ParseAddr(n)
-			if addrErr != nil {
-				return false, fmt.Errorf("invalid network %q", n)
-			}
-			p = netip.PrefixFrom(addr, addr.BitLen())
+			return false, fmt.Errorf("invalid network %q", n)
 		}
 		if p != p.Masked() {
 			return false, fmt.Errorf("inconsistent mask in network %q", n)
 		}
-		rules = append(rules, rule{p, negated})
+		prefixes = append(prefixes, p)
 	}
-	for _, addr := range localAddresses() {
-		found := false
-		for _, r := range rules {
-			if r.Contains(addr) {
-				if found = !r.negated; !found {
-					break
-				}
-			}
-		}
-		if found {
-			return true, nil
-		}
-	}
-	return false, nil
+	return slices.ContainsFunc(localAddresses(), func(addr netip.Addr) bool {
+		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+	}), nil
 }
 
 func localAddresses() []netip.Addr {
