@@ -26,7 +26,7 @@ func ask(ctx context.Context, q Query, ssh func() dialect) (*Settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := run(ctx, q.SSH, append(slices.Clone(args), q.Host)...)
+	out, err := run(ctx, q.SSH, append(slices.Clone(args), "--", q.Host)...)
 	if err != nil {
 		return nil, err
 	}
@@ -35,16 +35,24 @@ func ask(ctx context.Context, q Query, ssh func() dialect) (*Settings, error) {
 		return nil, fmt.Errorf("copy configuration for ssh -G: %w", err)
 	}
 	defer os.RemoveAll(dir)
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, err
+	}
 	c := &copier{e: e, dir: dir, copies: map[string]string{}}
 	main, err := c.files()
 	if err != nil {
 		return nil, err
 	}
+	if c.err != nil {
+		return nil, c.err
+	}
 	if c.changed {
-		if c.err != nil {
-			return nil, c.err
+		args = append(args, "-F", main)
+		if e.ranOurs(out) {
+			// ssh takes the host for proxied, and looks no name up.
+			args = append(args, "-o", "CanonicalDomains=none", "-o", "CanonicalizePermittedCNAMEs=none", "-o", "CanonicalizeFallbackLocal=yes")
 		}
-		if out, err = run(ctx, q.SSH, append(args, "-F", main, q.Host)...); err != nil {
+		if out, err = run(ctx, q.SSH, append(args, "--", q.Host)...); err != nil {
 			return nil, err
 		}
 	}
@@ -52,6 +60,14 @@ func ask(ctx context.Context, q Query, ssh func() dialect) (*Settings, error) {
 		return nil, err
 	}
 	return newSettings(e)
+}
+
+// ranOurs says whether ssh would run our own ProxyCommand, and so, but for
+// CanonicalizeHostname always, look no name up.
+func (e *evaluator) ranOurs(out string) bool {
+	_, command, found := strings.Cut("\n"+out, "\nproxycommand ")
+	command, _, _ = strings.Cut(command, "\n")
+	return found && isOwnCommand(command, e.self) && !strings.Contains("\n"+out, "\ncanonicalizehostname always\n")
 }
 
 // sshArgs are the arguments for `ssh -G`, but the host. Options of ours are
@@ -92,17 +108,32 @@ func run(ctx context.Context, ssh string, args ...string) (string, error) {
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
+	if errors.Is(err, exec.ErrWaitDelay) { // a command of Match exec left a process behind
+		err = nil
+	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		for line := range strings.Lines(stderr.String()) {
-			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "Pseudo-terminal will not be") {
-				return "", fmt.Errorf("ssh -G: %s", line)
-			}
-		}
+		return "", fmt.Errorf("ssh -G: %s", cmp.Or(complaint(stderr.String()), exit.String()))
 	}
 	if err != nil {
 		return "", fmt.Errorf("ssh -G: %w", err)
 	}
 	return stdout.String(), nil
+}
+
+// complaint picks the line by which ssh says what is wrong: one that names a
+// line of a file, else the last. Commands of Match exec may have said others.
+func complaint(stderr string) string {
+	var last string
+	for line := range strings.Lines(stderr) {
+		line = strings.TrimSpace(line)
+		if strings.Contains(line, " line ") {
+			return line
+		}
+		if line != "" && !strings.HasPrefix(line, "Pseudo-terminal will not be") {
+			last = line
+		}
+	}
+	return last
 }
 
 // copier makes the files that ssh reads.
@@ -175,10 +206,24 @@ func (c *copier) copy(name string, src source) (string, error) {
 			fmt.Fprintf(&out, "CertificateFile %s%d\n", marker, len(c.stays))
 			c.stays = append(c.stays, l)
 		default:
+			if ok && losesQuotes(l) {
+				c.err = fmt.Errorf("%s: %s: ssh -G does not tell file names with blanks apart", l.pos, l.keyword)
+			}
 			out.Write(raw)
 		}
 	}
 	return to, os.WriteFile(to, out.Bytes(), 0o600)
+}
+
+// losesQuotes says whether a line lists a file name with a blank, which `ssh -G`
+// prints without its quotes.
+func losesQuotes(l line) bool {
+	switch l.keyword {
+	case "userknownhostsfile", "globalknownhostsfile", "revokedhostkeys":
+		args, _ := words(l.rest)
+		return slices.ContainsFunc(args, func(a string) bool { return strings.ContainsAny(a, space) })
+	}
+	return false
 }
 
 // include is an Include line for the copies of what it names.
@@ -191,6 +236,7 @@ func (c *copier) include(l line, src source) (string, error) {
 	for _, arg := range args {
 		if strings.Contains(arg, "%") && c.e.ssh().version >= v9_9 {
 			c.err = fmt.Errorf("%s: Include with tokens cannot be passed on to ssh -G", l.pos)
+			c.changed = true
 		}
 		path, ok, err := c.e.includePath(arg, src)
 		if err != nil {
@@ -213,7 +259,10 @@ func (c *copier) include(l line, src source) (string, error) {
 	return "Include " + strings.Join(names, " ") + "\n", nil
 }
 
-func quote(path string) string { return `"` + path + `"` }
+// quote makes one word of a name that no pattern takes for more.
+func quote(path string) string {
+	return `"` + strings.NewReplacer(`*`, `\\*`, `?`, `\\?`, `[`, `\\[`, `\`, `\\\\`, `"`, `\"`).Replace(path) + `"`
+}
 
 // take fills the evaluator with what ssh printed. What is the default counts as
 // unset.
@@ -243,6 +292,10 @@ func (e *evaluator) take(out string, stays []line) error {
 		}
 		e.asked = append(e.asked, text)
 		e.takeLine(strings.ToLower(name), val, at)
+	}
+	// Debian's ssh makes it 300 by itself under BatchMode.
+	if v := e.values["serveraliveinterval"]; v.String() == "300" && e.word("batchmode", "no") == "yes" && e.ssh().debian {
+		delete(e.values, "serveraliveinterval")
 	}
 	if own := e.lists["identityfile"]; slices.EqualFunc(own, e.ssh().identities(), func(v value, name string) bool { return v.args[0] == name }) {
 		delete(e.lists, "identityfile")
@@ -280,18 +333,18 @@ func (e *evaluator) takeLine(name, val string, at pos) {
 // sshToken asks ssh for a token whose meaning depends on its version.
 func (e *evaluator) sshToken(ctx context.Context, token byte, host string) (string, error) {
 	if _, address := numericAddress(host, "any"); !address && host != strings.ToLower(host) {
-		return "", fmt.Errorf("%%%c of a host name in upper case", token)
+		return "", &UnsupportedError{what: "only ssh can tell"} // it would lower the name
 	}
 	args := []string{
-		"-G", "-F", "none", "-o", "ControlPath=%" + string(rune(token)), "-o", "HostName=" + strings.ReplaceAll(host, "%", "%%"),
+		"-G", "-F", "none", "-o", "ControlPath=%" + string(rune(token)), "-o", "HostName=" + quote(strings.ReplaceAll(host, "%", "%%")),
 		"-o", "AddressFamily=" + e.word("addressfamily", "any"), "-o", "Port=" + e.port(), "-l", e.user(),
 	}
 	if jump, ok := e.values["proxyjump"]; ok {
 		args = append(args, "-o", "ProxyJump="+jump.args[0])
 	}
-	out, err := run(ctx, e.SSH, append(args, e.Host)...)
+	out, err := run(ctx, e.SSH, append(args, "--", e.Host)...)
 	if err != nil {
-		return "", err
+		return "", &UnsupportedError{what: err.Error()}
 	}
 	for text := range strings.Lines(out) {
 		if val, ok := strings.CutPrefix(text, "controlpath "); ok {

@@ -39,6 +39,9 @@ func TestAskedAsFound(t *testing.T) {
 		"includes":                   own + "Include $DIR/part*\nInclude $DIR/none\nHost other\n Include $DIR/part1\n",
 		"identities, certificates":   own + "IdentityFile ~/.ssh/x\nIdentityFile %d/y\nCertificateFile ~/.ssh/x-cert.pub\nStayInterval 4\n",
 		"files with blanks in lists": "IdentityFile \"/a b\"\nProxyCommand sh -c 'x  y' # z\nKnownHostsCommand /bin/k %H \"a\"\n",
+		"batch mode":                 own + "BatchMode yes\n",
+		"names that DNS would tell":  own + "CanonicalizeHostname yes\nCanonicalDomains nowhere.invalid\nMatch final host h.*\n User wrong\nMatch final\n User right\n",
+		"a process is left behind":   own + "Match exec \"sleep 3 & true\"\n StayInterval 11\n",
 		"algorithms":                 "Ciphers ^aes256-ctr\nHostKeyAlgorithms -ssh-ed25519*\nMACs hmac-sha2-512\n",
 		"many": "Port 2222\nUser bob\nServerAliveInterval 15\nServerAliveCountMax 5\nConnectTimeout 7\nConnectionAttempts 3\n" +
 			"AddressFamily inet\nBindAddress 127.0.0.1\nIPQoS ef\nTCPKeepAlive no\nRekeyLimit 1G 1h\nLogLevel DEBUG\nHostKeyAlias ALIAS\n" +

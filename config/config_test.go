@@ -159,7 +159,7 @@ func TestErrorsNameTheirLine(t *testing.T) {
 		{"UserKnownHostsFile x%", "line 1: userknownhostsfile: \"x%\" ends in a lone %"},
 		{"HostName %p", "line 1: hostname: unknown key %p"},
 		{"Host h\n Port 99999", "line 2: port: bad port"},
-		{"Match nonsense x\n", "line 1: match: unsupported Match attribute \"nonsense\" (ssh -G: "},
+		{"Match nonsense x\n", "line 1: match: unsupported Match attribute \"nonsense\""},
 		{"Match host\n", "line 1: match: missing argument for \"host\""},
 		{"Match \"host h\n", "line 1: match: invalid quotes"},
 		{"IgnoreUnknown Stay*\nStayResume maybe", "line 2: stayresume: unsupported option"},

@@ -103,7 +103,7 @@ func (e *evaluator) settle() error {
 
 func (e *evaluator) options() error {
 	for _, opt := range e.Options {
-		l, ok := scanLine(strings.NewReplacer("\n", " ", "\r", " ").Replace(opt))
+		l, ok := scanLine(opt)
 		if !ok {
 			continue
 		}
@@ -119,6 +119,9 @@ func (e *evaluator) options() error {
 		if err := e.set(l, true, true); err != nil {
 			return err
 		}
+	}
+	if v, ok := e.values["user"]; ok { // as ssh since 10.3, before anything expands it
+		return CheckUser(v.args[0])
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,7 +28,7 @@ func (e *evaluator) hostName() (string, error) {
 	if !ok {
 		return e.Host, nil
 	}
-	name, err := expand(v.args[0], func(c byte) (string, bool) { return e.Host, c == 'h' })
+	name, err := expand(v.args[0], only('h', e.Host))
 	if err != nil {
 		return "", fmt.Errorf("%s: hostname: %w", v.pos, err)
 	}
@@ -58,36 +59,52 @@ func (e *evaluator) port() string {
 
 // tokens looks tokens of ssh_config(5) up. %C and %j changed their meaning with
 // OpenSSH's versions, so ssh is asked for them.
-func (e *evaluator) tokens(host, keyAlias, user string) func(c byte) (string, bool) {
-	return func(c byte) (string, bool) {
+func (e *evaluator) tokens(host, keyAlias, user string) lookup {
+	return func(c byte) (string, error) {
 		switch c {
 		case 'C', 'j':
-			s, err := e.token(c, host)
-			return s, err == nil
+			return e.token(c, host)
 		case 'd':
-			return e.Home, true
+			return e.Home, nil
 		case 'h':
-			return host, true
+			return host, nil
 		case 'i':
-			return strconv.Itoa(os.Getuid()), true
+			return strconv.Itoa(os.Getuid()), nil
 		case 'k':
-			return e.word("hostkeyalias", keyAlias), true
+			return e.word("hostkeyalias", keyAlias), nil
 		case 'L', 'l':
 			name, _ := os.Hostname()
 			if c == 'L' {
 				name, _, _ = strings.Cut(name, ".")
 			}
-			return name, true
+			return name, nil
 		case 'n':
-			return e.Host, true
+			return e.Host, nil
 		case 'p':
-			return e.port(), true
+			return e.port(), nil
 		case 'r':
-			return user, user != ""
+			if user != "" {
+				return user, nil
+			}
 		case 'u':
-			return e.LocalUser, true
+			return e.LocalUser, nil
 		}
-		return "", false
+		return "", errUnknownKey
+	}
+}
+
+// lookup tells what a token stands for; errUnknownKey for nothing.
+type lookup func(c byte) (string, error)
+
+var errUnknownKey = errors.New("unknown key")
+
+// only is the lookup of one token.
+func only(token byte, text string) lookup {
+	return func(c byte) (string, error) {
+		if c == token {
+			return text, nil
+		}
+		return "", errUnknownKey
 	}
 }
 
@@ -126,11 +143,11 @@ func (e *evaluator) expandPath(s string) (string, error) {
 }
 
 // expand replaces %x by what lookup says; %% is a per cent sign.
-func expand(s string, lookup func(c byte) (string, bool)) (string, error) {
-	return expandBoth(s, false, lookup)
+func expand(s string, look lookup) (string, error) {
+	return expandBoth(s, false, look)
 }
 
-func expandBoth(s string, env bool, lookup func(c byte) (string, bool)) (string, error) {
+func expandBoth(s string, env bool, look lookup) (string, error) {
 	if !strings.ContainsAny(s, "%$") {
 		return s, nil
 	}
@@ -148,7 +165,7 @@ func expandBoth(s string, env bool, lookup func(c byte) (string, bool)) (string,
 			}
 			b.WriteString(v)
 			i += len(name) + 2
-		case s[i] != '%' || lookup == nil:
+		case s[i] != '%' || look == nil:
 			b.WriteByte(s[i])
 		case i+1 == len(s):
 			return "", fmt.Errorf("%q ends in a lone %%", s)
@@ -157,9 +174,9 @@ func expandBoth(s string, env bool, lookup func(c byte) (string, bool)) (string,
 			i++
 		default:
 			i++
-			v, ok := lookup(s[i])
-			if !ok {
-				return "", fmt.Errorf("unknown key %%%c in %q", s[i], s)
+			v, err := look(s[i])
+			if err != nil {
+				return "", fmt.Errorf("%w %%%c in %q", err, s[i], s)
 			}
 			b.WriteString(v)
 		}
@@ -191,15 +208,22 @@ func tilde(s, home string) (string, error) {
 // binary does not see there.
 func homeOf(name string) (string, error) {
 	u, err := user.Lookup(name)
-	if err == nil {
-		return u.HomeDir, nil
+	if err != nil {
+		if u = systemUser(name); u == nil {
+			return "", err
+		}
 	}
-	out, getentErr := exec.Command("getent", "passwd", "--", name).Output()
-	fields := strings.Split(string(out), ":")
-	if getentErr != nil || len(fields) < 7 {
-		return "", err
+	return u.HomeDir, nil
+}
+
+// systemUser asks getent(1) for a user by name or number; nil if there is none.
+func systemUser(key string) *user.User {
+	out, err := exec.Command("getent", "passwd", "--", key).Output()
+	fields := strings.Split(strings.TrimSpace(string(out)), ":")
+	if err != nil || len(fields) < 7 {
+		return nil
 	}
-	return fields[5], nil
+	return &user.User{Username: fields[0], HomeDir: fields[5]}
 }
 
 // isOwnCommand says whether a ProxyCommand runs `ssh-stay proxy`.
@@ -241,22 +265,47 @@ func (s *Settings) ExpandCommand(host string, port int) (string, error) {
 	if err := CheckUser(s.User); err != nil {
 		return "", err
 	}
-	return expand(s.ProxyCommand, func(c byte) (string, bool) {
+	return expand(s.ProxyCommand, func(c byte) (string, error) {
 		switch c {
 		case 'h':
-			return host, true
+			return host, nil
 		case 'k':
-			return pattern.Lower(s.keyName()), true
+			return pattern.Lower(s.keyName()), nil
 		case 'n':
-			return s.Alias, true
+			return s.Alias, nil
 		case 'p':
-			return strconv.Itoa(port), true
+			return strconv.Itoa(port), nil
 		case 'r':
-			return s.User, true
+			return s.User, nil
 		}
-		return "", false
+		return "", errUnknownKey
 	})
 }
+
+// ExpandKnownHostsCommand is the arguments of KnownHostsCommand, with tokens of
+// its own beside the usual ones.
+func (s *Settings) ExpandKnownHostsCommand(tokens map[byte]string) ([]string, error) {
+	args, err := words(s.KnownHostsCommand)
+	if err != nil {
+		return nil, err
+	}
+	usual := s.eval.tokens(s.HostName, s.Alias, s.User)
+	for i, arg := range args {
+		args[i], err = expandBoth(arg, true, func(c byte) (string, error) {
+			if text, ok := tokens[c]; ok {
+				return text, nil
+			}
+			return usual(c)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return args, nil
+}
+
+// AtLeast10_1 says whether the installed ssh is OpenSSH 10.1 or newer.
+func (s *Settings) AtLeast10_1() bool { return s.eval.ssh().version >= v10_1 }
 
 func (s *Settings) keyName() string {
 	if s.HostKeyAlias != "" {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -208,38 +207,6 @@ func (e *evaluator) includePath(arg string, src source) (path string, ok bool, e
 		return e.globHome + "/.ssh/" + arg, true, nil
 	}
 	return filepath.Dir(systemConfig()) + "/" + arg, true, nil
-}
-
-// glob is glob(3): sorted; a wildcard does not match a leading dot; [!a] is the
-// negation; what is no pattern must exist.
-func glob(pattern string) []string {
-	if pattern == "" {
-		return nil
-	}
-	if !strings.ContainsAny(pattern, `*?[\`) {
-		if _, err := os.Lstat(pattern); err != nil {
-			return nil
-		}
-		return []string{pattern}
-	}
-	found, err := filepath.Glob(strings.ReplaceAll(pattern, "[!", "[^"))
-	if err != nil {
-		if _, err := os.Lstat(pattern); err != nil {
-			return nil
-		}
-		return []string{pattern}
-	}
-	want := strings.Split(filepath.Clean(pattern), "/")
-	found = slices.DeleteFunc(found, func(path string) bool {
-		for i, name := range strings.Split(path, "/") {
-			if i < len(want) && strings.HasPrefix(name, ".") && strings.ContainsAny(want[i][:min(1, len(want[i]))], "*?[") {
-				return true
-			}
-		}
-		return false
-	})
-	slices.SortFunc(found, cmp.Compare[string])
-	return found
 }
 
 // maxFile bounds what one file may hold.

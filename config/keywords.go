@@ -175,6 +175,7 @@ func otherKeywords() []keyword {
 		{name: "stayinterval", read: interval(), form: hidden},
 		{name: "staygiveup", read: interval(), form: hidden},
 		{name: "stayresume", read: choice("no", "target", "jump"), form: hidden},
+		{name: "stayclient", read: choice("auto", "builtin", "openssh"), form: hidden},
 		{name: "staypatience", read: interval(), form: hidden},
 		{name: "staykeep", read: interval(), form: hidden},
 	}
@@ -212,8 +213,14 @@ func alias(name string) string {
 }
 
 // debianOnly lists names that only Debian's ssh knows.
+// Other vendors who build with the same GSSAPI patch are asked.
 func debianOnly(name string) bool {
-	return name == "protocolkeepalives" || name == "setuptimeout" || name == "useblacklistedkeys"
+	switch name {
+	case "protocolkeepalives", "setuptimeout", "useblacklistedkeys", "gssapikeyexchange", "gssapitrustdns",
+		"gssapirenewalforcesrekey", "gssapiclientidentity", "gssapiserveridentity", "gssapikexalgorithms":
+		return true
+	}
+	return false
 }
 
 func forwardAgent() kind {

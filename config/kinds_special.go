@@ -77,12 +77,8 @@ func qos(args []string) ([]string, error) {
 	var out []string
 	for _, arg := range args {
 		name := strings.ToLower(arg)
-		if n, ok := strtol(name, 255); ok {
-			name = qosName(n)
-		} else if !slices.Contains(qosNames(), name) {
+		if _, ok := strtol(name, 255); !ok && !slices.Contains(qosNames(), name) {
 			return nil, fmt.Errorf("bad IPQoS value %q", arg)
-		} else if name == "reliability" { // the same byte
-			name = "le"
 		}
 		out = append(out, name)
 	}
@@ -99,13 +95,26 @@ func strtol(s string, limit int) (int, bool) {
 	return int(n), err == nil && int(n) <= limit
 }
 
-func qosName(n int) string {
+// qosName is a word of IPQoS as ssh prints it: numbers by name. Since OpenSSH
+// 10.1 lowdelay, throughput and reliability mean none.
+func (d dialect) qosName(word string) string {
+	names := qosNames()
 	values := []int{-1, 0x28, 0x30, 0x38, 0x48, 0x50, 0x58, 0x68, 0x70, 0x78, 0x88, 0x90, 0x98,
 		0, 0x20, 0x40, 0x60, 0x80, 0xa0, 0xc0, 0xe0, 0xb8, 0x04, 0x10, 0x08, 0x04}
-	if i := slices.Index(values, n); i >= 0 {
-		return qosNames()[i]
+	gone := len(names) - 3 // where those begin
+	i := slices.Index(names, word)
+	n, number := strtol(word, 255)
+	switch {
+	case number:
+		if i = slices.Index(values, n); i < 0 || i >= gone && d.version >= v10_1 {
+			return fmt.Sprintf("0x%02x", n)
+		}
+	case i >= gone && d.version >= v10_1:
+		return "none"
+	case word == "reliability": // the same byte
+		return "le"
 	}
-	return fmt.Sprintf("0x%02x", n)
+	return names[i]
 }
 
 // rekeyLimit reads a size and, when given, a time. Its two halves are settled by

@@ -31,6 +31,7 @@ func (s *Settings) Print(w io.Writer, explain bool) error {
 		p.line(own.name, strconv.FormatInt(seconds(own.Duration), 10), s.eval.values[own.name].pos)
 	}
 	p.line("stayresume", s.StayResume, s.eval.values["stayresume"].pos)
+	p.line("stayclient", s.StayClient, s.eval.values["stayclient"].pos)
 	return p.err
 }
 
@@ -228,13 +229,8 @@ func (p *printer) text(name string, v value) string {
 	return text
 }
 
-// qos gives the words that OpenSSH 10.1 deprecated as it prints them.
 func (p *printer) qos(args []string) string {
-	out := strings.Join(args, " ")
-	if p.d.version >= v10_1 {
-		out = strings.NewReplacer("lowdelay", "none", "throughput", "none", "reliability", "none").Replace(out)
-	}
-	return out
+	return p.d.qosName(args[0]) + " " + p.d.qosName(args[1])
 }
 
 func (p *printer) algorithms(kw keyword, v value) {

@@ -29,7 +29,7 @@ func (s *Settings) readRoute(r *reader) {
 	s.AddressFamily = r.word("addressfamily", "any")
 	s.BindAddress = r.word("bindaddress", "")
 	s.BindInterface = r.word("bindinterface", "")
-	s.IPQoS = r.e.values["ipqos"].args
+	s.IPQoS = r.qos()
 	s.TCPKeepAlive = r.flag("tcpkeepalive", true)
 	s.ServerAliveInterval = r.seconds("serveraliveinterval", 0)
 	s.ServerAliveCountMax = r.number("serveralivecountmax", 3)
@@ -57,6 +57,7 @@ func (s *Settings) readHostKeys(r *reader) {
 	s.KnownHostsCommand = r.line("knownhostscommand")
 	s.CheckHostIP = r.flag("checkhostip", false)
 	s.HashKnownHosts = r.flag("hashknownhosts", false)
+	s.FingerprintHash = r.word("fingerprinthash", "SHA256")
 	s.UpdateHostKeys = r.word("updatehostkeys", "true")
 	s.VerifyHostKeyDNS = r.word("verifyhostkeydns", "false")
 	s.NoHostAuthenticationForLocalhost = r.flag("nohostauthenticationforlocalhost", false)
@@ -108,6 +109,7 @@ func (s *Settings) readStay(r *reader) {
 	s.StayPatience = r.seconds("staypatience", DefaultPatience)
 	s.StayKeep = r.seconds("staykeep", DefaultKeep)
 	s.StayResume = r.word("stayresume", "no")
+	s.StayClient = r.word("stayclient", "auto")
 }
 
 // reader turns values into settings and keeps the first error.
@@ -235,6 +237,18 @@ func (r *reader) agent() string {
 		return cmp.Or(os.Getenv(arg[1:]), "none")
 	}
 	return r.path("identityagent", arg)
+}
+
+// qos are the words of IPQoS by their meaning for the installed ssh.
+func (r *reader) qos() []string {
+	var out []string
+	for _, word := range r.e.values["ipqos"].args {
+		if word == "lowdelay" || word == "throughput" || word == "reliability" {
+			word = r.e.ssh().qosName(word)
+		}
+		out = append(out, word)
+	}
+	return out
 }
 
 // algorithms resolves a list. The version of ssh matters where it refers to the

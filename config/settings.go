@@ -93,6 +93,7 @@ type Settings struct {
 	KnownHostsCommand     string // tokens not expanded
 	CheckHostIP           bool
 	HashKnownHosts        bool
+	FingerprintHash       string // MD5, SHA1, SHA256, SHA384, SHA512
 	UpdateHostKeys        string // true, false, ask
 	VerifyHostKeyDNS      string // true, false, ask
 
@@ -122,6 +123,7 @@ type Settings struct {
 	StayInterval time.Duration // 0: no probes
 	StayGiveUp   time.Duration
 	StayResume   string // no, target, jump
+	StayClient   string // who logs in to this host as a hop: auto, builtin, openssh
 	StayPatience time.Duration
 	StayKeep     time.Duration
 
@@ -192,21 +194,31 @@ func (q *Query) check() error {
 	return CheckUser(q.User)
 }
 
-// fill looks this process's user up in the password database, and takes $HOME
-// and $USER for a uid that it does not list.
+// fill looks this process's user up in the password database, by getent(1) where
+// a static binary does not see the user, and takes $HOME and $USER at last.
 func (q *Query) fill() error {
 	q.globHome = q.Home
 	if q.Home != "" && q.LocalUser != "" {
 		return nil
 	}
-	u, err := user.Current()
-	if err != nil {
+	uid := strconv.Itoa(os.Getuid())
+	u, err := user.LookupId(uid)
+	if err != nil && uid != "-1" {
+		u = systemUser(uid)
+	} else if err != nil { // Windows
+		u, err = user.Current()
+	}
+	if u == nil {
 		u = &user.User{HomeDir: os.Getenv("HOME"), Username: os.Getenv("USER")}
 	}
-	if u.HomeDir == "" {
-		return fmt.Errorf("find home directory: %w", err)
+	if u.HomeDir == "" || u.Username == "" {
+		return fmt.Errorf("find name and home of user %s, also in HOME and USER: %w", uid, err)
 	}
-	q.globHome = cmp.Or(q.Home, os.Getenv("HOME"), u.HomeDir)
+	q.globHome = u.HomeDir
+	if home, ok := os.LookupEnv("HOME"); ok {
+		q.globHome = home
+	}
+	q.globHome = cmp.Or(q.Home, q.globHome)
 	q.Home = cmp.Or(q.Home, u.HomeDir)
 	q.LocalUser = cmp.Or(q.LocalUser, u.Username[strings.LastIndexByte(u.Username, '\\')+1:])
 	return nil
