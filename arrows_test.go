@@ -17,6 +17,7 @@ var arrows = map[string][]string{
 	"hop":       {"auth", "keepalive"},
 	"keepalive": {},
 	"pattern":   {},
+	"prompt":    {},
 	"proxy":     {"hop", "keepalive"},
 	"state":     {},
 }

@@ -42,6 +42,9 @@ type proxyOptions struct {
 	log                     string
 	host                    string
 	port                    int
+
+	person    person
+	delegated map[string]bool // hops that turned out to be ssh's to log in to
 }
 
 func (o *proxyOptions) flags(fs *pflag.FlagSet) {
@@ -147,18 +150,7 @@ func (o *proxyOptions) proxy(ctx context.Context, cancel context.CancelCauseFunc
 		case <-dialed:
 		}
 	}()
-	plan, err := o.plan(ctx, log)
-	if err != nil {
-		return &noConnection{err}
-	}
-	pass, err := plan.passes(stdout)
-	if err != nil {
-		return &noConnection{err}
-	}
-	waiting := newWaiting(o.alias)
-	plan.route.Retrying = waiting.because
-	conn, err := plan.route.Dial(ctx)
-	waiting.stop()
+	conn, pass, err := o.dial(ctx, stdout, log)
 	if err != nil {
 		return &noConnection{err}
 	}
@@ -168,7 +160,36 @@ func (o *proxyOptions) proxy(ctx context.Context, cancel context.CancelCauseFunc
 		return proxy.Pass(stdout, conn)
 	}
 	dropText()
-	return proxy.Splice(ctx, client, conn)
+	err = proxy.Splice(ctx, client, conn)
+	if failed := (*proxy.CommandError)(nil); errors.As(err, &failed) {
+		return &noConnection{err}
+	}
+	return err
+}
+
+// dial makes the plan and dials its route, anew for each hop that turns out to be
+// one for ssh. pass says that the socket goes to ssh.
+func (o *proxyOptions) dial(ctx context.Context, stdout *os.File, log *slog.Logger) (conn *proxy.Conn, pass bool, err error) {
+	waiting := newWaiting(o.alias, &o.person)
+	defer waiting.stop()
+	o.delegated = map[string]bool{}
+	for {
+		plan, err := o.plan(ctx, log)
+		if err != nil {
+			return nil, false, err
+		}
+		if pass, err = plan.passes(stdout); err != nil {
+			return nil, false, err
+		}
+		plan.route.Retrying = waiting.because
+		conn, err = plan.route.Dial(ctx)
+		name, why, ok := leaveToSSH(err)
+		if !ok || o.delegated[name] || !plan.mayDelegate[name] {
+			return conn, pass, err
+		}
+		log.Info("cannot log in to hop, ssh may", "hop", name, "why", why)
+		o.delegated[name] = true
+	}
 }
 
 // logger writes to the log file, to stderr under -v, or nowhere.

@@ -5,9 +5,12 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"ssh-stay/auth"
 	"ssh-stay/config"
@@ -19,6 +22,8 @@ import (
 type plan struct {
 	settings *config.Settings
 	route    *proxy.Route
+
+	mayDelegate map[string]bool // hops of StayClient auto, by alias
 }
 
 // settingError is a setting that cannot be had; it names where it was made.
@@ -52,14 +57,40 @@ func (o *proxyOptions) query() (config.Query, error) {
 	return q, nil
 }
 
-// plan resolves the configuration into a route to o.host and o.port, which win
-// over what the configuration says.
-func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error) {
+// resolve evaluates the configuration as the ssh that runs us has. The user and
+// port that it tells us may be those of the files, which count from where they
+// are set on, or of its command line, which count from the start.
+func (o *proxyOptions) resolve(ctx context.Context) (*config.Settings, error) {
 	q, err := o.query()
 	if err != nil {
 		return nil, err
 	}
+	if o.user != "" {
+		if err := config.CheckUser(o.user); err != nil {
+			return nil, err
+		}
+	}
+	q.User = ""
 	s, err := config.Resolve(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if o.user != "" && s.User != o.user {
+		q.User = o.user
+	}
+	if s.Port != o.port {
+		q.Port = o.port
+	}
+	if q.User == "" && q.Port == 0 {
+		return s, nil
+	}
+	return config.Resolve(ctx, q)
+}
+
+// plan resolves the configuration into a route to o.host and o.port, which win
+// over what the configuration says.
+func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error) {
+	s, err := o.resolve(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +99,8 @@ func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error
 			"StayResume no"}
 	}
 	s.HostName, s.Port = o.host, o.port
-	b := &routeBuilder{file: o.file, engine: o.engine, path: []string{o.alias}, log: log}
+	b := &routeBuilder{file: o.file, engine: o.engine, path: []string{o.alias}, log: log,
+		delegated: o.delegated, mayDelegate: map[string]bool{}, ask: o.person.ask, tell: o.person.tell}
 	base, legs, err := b.build(ctx, s)
 	if err != nil {
 		return nil, err
@@ -77,7 +109,7 @@ func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error
 	if s.ConnectTimeout > 0 {
 		budget = s.ConnectTimeout + budgetGrace
 	}
-	return &plan{s, &proxy.Route{Base: base, Legs: legs, Host: o.host, Port: o.port, Budget: budget, Log: log}}, nil
+	return &plan{s, &proxy.Route{Base: base, Legs: legs, Host: o.host, Port: o.port, Budget: budget, Log: log}, b.mayDelegate}, nil
 }
 
 // passes says whether the socket is to be handed to ssh.
@@ -99,6 +131,11 @@ type routeBuilder struct {
 	engine config.Engine
 	path   []string // names whose stanza was followed, to notice a loop
 	log    *slog.Logger
+
+	delegated   map[string]bool // hops that ssh shall log in to
+	mayDelegate map[string]bool // those that it may
+	ask         auth.AskFunc
+	tell        func(line string)
 }
 
 // build returns how to reach s: by what means the first host is dialed, and
@@ -120,6 +157,11 @@ func (b *routeBuilder) build(ctx context.Context, s *config.Settings) (proxy.Dia
 	if err != nil {
 		return nil, nil, err
 	}
+	if hs.StayClient == "openssh" || hs.StayClient == "auto" && b.delegated[hs.Alias] {
+		b.log.Info("hop left to ssh -W", "hop", hs.Alias)
+		return b.throughSSH(hs, last, rest), nil, nil
+	}
+	b.mayDelegate[hs.Alias] = hs.StayClient == "auto"
 	base, legs, err := b.build(ctx, hs)
 	if err != nil {
 		return nil, nil, err
@@ -182,7 +224,14 @@ func (b *routeBuilder) command(s *config.Settings) (proxy.DialFunc, error) {
 		return nil, &settingError{s.ProxySource, "ProxyCommand of " + s.Alias + " runs ssh-stay for " + s.Alias + " again",
 			"name the program ssh-stay, so that it can look past itself"}
 	}
-	return proxy.CommandDialer(s.ExpandCommand, os.Stderr, runningFor+"="+parents+","+s.Alias), nil
+	prepare := func(host string, port int) (*exec.Cmd, error) {
+		line, err := s.ExpandCommand(host, port)
+		if err != nil {
+			return nil, err
+		}
+		return proxy.ShellCommand(line), nil
+	}
+	return proxy.CommandDialer(prepare, os.Stderr, runningFor+"="+parents+","+s.Alias), nil
 }
 
 // leg is one hop, everything taken from its own stanza as `ssh -W` would.
@@ -190,14 +239,14 @@ func (b *routeBuilder) leg(s *config.Settings) (proxy.Leg, error) {
 	if s.PathError != nil {
 		return proxy.Leg{}, s.PathError
 	}
-	keys, err := hostKeys(s)
+	keys, err := b.hostKeys(s)
 	if err != nil {
 		return proxy.Leg{}, &hop.HandshakeError{Hop: s.Alias, Err: err}
 	}
 	cfg := &hop.Config{
 		Name: s.Alias, HostKeys: keys, Login: b.login(s),
 		HostKeyAlgorithms: s.HostKeyAlgorithms, KeepHostKeyOrder: s.HostKeyAlgorithmsFixed,
-		RekeyBytes: s.RekeyBytes, Interval: s.StayInterval, GiveUp: s.StayGiveUp, Log: b.log,
+		Banner: b.banner(s), RekeyBytes: s.RekeyBytes, Interval: s.StayInterval, GiveUp: s.StayGiveUp, Log: b.log,
 	}
 	// What the user did not choose is left to the library, AES-GCM first: its
 	// chacha20 takes twice the time of OpenSSH's.
@@ -213,23 +262,21 @@ func (b *routeBuilder) leg(s *config.Settings) (proxy.Leg, error) {
 	return proxy.Leg{Host: s.HostName, Port: s.Port, Timeout: s.ConnectTimeout, Hop: cfg}, nil
 }
 
-func hostKeys(s *config.Settings) (*auth.HostKeys, error) {
-	known, err := auth.ReadKnownHosts(slices.Concat(s.UserKnownHostsFile, s.GlobalKnownHostsFile))
-	if err != nil {
-		return nil, err
-	}
-	h := &auth.HostKeys{Host: s.HostName, Alias: s.HostKeyAlias, Port: s.Port, Known: known}
-	h.MinRSABits, h.CAAlgorithms = s.RequiredRSASize, s.CASignatureAlgorithms
-	h.Revoked, err = auth.ReadRevoked(s.RevokedHostKeys)
-	return h, err
-}
-
 func (b *routeBuilder) login(s *config.Settings) *auth.Login {
 	l := &auth.Login{
-		User: s.User, AgentSocket: cmp.Or(s.IdentityAgent, os.Getenv("SSH_AUTH_SOCK")),
+		User: s.User, Host: cmp.Or(s.HostKeyAlias, s.HostName),
+		AgentSocket:   cmp.Or(s.IdentityAgent, os.Getenv("SSH_AUTH_SOCK")),
 		IdentityFiles: s.IdentityFile, FilesConfigured: s.IdentityFileSet, Certificates: s.CertificateFile,
-		IdentitiesOnly: s.IdentitiesOnly, Publickey: s.PubkeyAuthentication,
-		Accepted: s.PubkeyAcceptedAlgorithms, Log: b.log,
+		IdentitiesOnly: s.IdentitiesOnly, Accepted: s.PubkeyAcceptedAlgorithms, MinRSABits: s.RequiredRSASize,
+		Publickey: s.PubkeyAuthentication, KbdInteractive: s.KbdInteractiveAuthentication, Password: s.PasswordAuthentication,
+		Prompts: s.NumberOfPasswordPrompts, AddKeys: addKeys(s.AddKeysToAgent),
+		Yield: s.StayClient == "auto", Tell: b.tell, Log: b.log,
+	}
+	if s.PreferredAuthentications != "" {
+		l.Preferred = strings.Split(s.PreferredAuthentications, ",")
+	}
+	if !s.BatchMode {
+		l.Ask = b.ask
 	}
 	if l.AgentSocket == "" && runtime.GOOS == "windows" {
 		l.AgentSocket = `\\.\pipe\openssh-ssh-agent`
@@ -238,4 +285,19 @@ func (b *routeBuilder) login(s *config.Settings) *auth.Login {
 		l.AgentSocket = ""
 	}
 	return l
+}
+
+// addKeys reads AddKeysToAgent as config gives it: true, ask, confirm, a number
+// of seconds, or confirm and one.
+func addKeys(words []string) auth.AddKeys {
+	var a auth.AddKeys
+	for _, w := range words {
+		a.Add = true
+		a.Ask = a.Ask || w == "ask"
+		a.Confirm = a.Confirm || w == "confirm"
+		if n, err := strconv.Atoi(w); err == nil {
+			a.Lifetime = time.Duration(n) * time.Second
+		}
+	}
+	return a
 }

@@ -172,11 +172,14 @@ type waiting struct {
 	why error
 }
 
-func newWaiting(host string) *waiting {
+func newWaiting(host string, p *person) *waiting {
 	w := &waiting{}
 	w.timer = time.AfterFunc(waitNotice, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		if p.asker.Asking() != "" {
+			return // the user sees what is waited for
+		}
 		if w.why != nil {
 			printError("%s: still connecting: %v", host, w.why)
 		} else {

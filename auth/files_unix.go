@@ -3,7 +3,6 @@
 package auth
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"syscall"
@@ -14,7 +13,7 @@ import (
 func checkMode(file string, info os.FileInfo) error {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if ok && int(st.Uid) == os.Getuid() && info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("permissions %04o for %s are too open", info.Mode().Perm(), file)
+		return &TooOpenError{file, info.Mode().Perm()}
 	}
 	return nil
 }

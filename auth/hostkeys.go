@@ -2,48 +2,106 @@ package auth
 
 import (
 	"bytes"
-	"crypto/rsa"
+	"context"
 	"errors"
 	"fmt"
-	"os"
-	"slices"
+	"log/slog"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
 
 	"golang.org/x/crypto/ssh"
+
+	"ssh-stay/pattern"
 )
 
-// minRSABits is the default of RequiredRSASize.
+// minRSABits is the default of RequiredRSASize, and the least that OpenSSH reads
+// at all.
 const minRSABits = 1024
 
-// HostKeys decides whether a host's key is the one its user trusts. One value
+// Strict is StrictHostKeyChecking.
+type Strict int
+
+// The zero value refuses.
+const (
+	StrictYes       Strict = iota // refuse what is not known
+	StrictAsk                     // ask about new keys, refuse changed ones
+	StrictAcceptNew               // add new keys, refuse changed ones
+	StrictNo                      // add new keys, take changed ones; see PasswordsAllowed
+)
+
+// HostKeys decides whether a host's key is the one its user trusts, as
+// OpenSSH's verify_host_key and check_host_key (sshconnect.c) do. One value
 // serves one connection: the key accepted first is the only one it accepts
 // again, at every rekey (CVE-2026-60002).
+//
+// VerifyHostKeyDNS is not done: fingerprints in DNS are neither asked for nor
+// trusted, as if it was "no".
 type HostKeys struct {
 	Host    string // the name to look up
 	Alias   string // HostKeyAlias: looked up instead, without the port
-	Port    int
+	Port    int    // 0 is 22
 	Known   *KnownHosts
 	Revoked RevokedKeys // from RevokedHostKeys
 
 	MinRSABits   int      // RequiredRSASize; less than 1024 counts as 1024
 	CAAlgorithms []string // CASignatureAlgorithms; nil allows all but SHA-1
+	Permitted    []string // HostKeyAlgorithms; nil permits all (since OpenSSH 9.3)
 
-	mu       sync.Mutex // guards accepted
-	accepted []byte     // the key pinned for this connection
+	// Addr is the address of the host where we are connected to it directly; the
+	// zero value where there is a proxy or a hop between. Without it CheckIP and
+	// TrustLocalhost do nothing, as in ssh.
+	Addr           netip.Addr
+	CheckIP        bool // CheckHostIP
+	TrustLocalhost bool // NoHostAuthenticationForLocalhost
+
+	// Command is the argument vector of KnownHostsCommand, %H, %I, %t, %f and %K
+	// being name, invocation (HOSTNAME, ADDRESS, ORDER) and key, which is nil for
+	// ORDER. A nil Command is none. Unlike ssh we refuse the key where it cannot be
+	// started: its @revoked lines would be missed.
+	Command func(invocation, name string, key ssh.PublicKey) ([]string, error)
+
+	Strict   Strict
+	UserFile string // the first UserKnownHostsFile, for new keys; "" is none, and then no new key is taken
+	Hash     bool   // HashKnownHosts
+
+	// Ask puts a question and returns the answer. Nil is nobody to ask, as under
+	// BatchMode: refuse.
+	Ask               func(ctx context.Context, text string) (string, error)
+	FingerprintHash   string // FingerprintHash; "" is SHA256
+	FingerprintAsIn10 bool   // word the question as OpenSSH 10.1 and later do
+
+	// Warn takes the lines that ssh prints to stderr as errors, Info those it
+	// leaves out under LogLevel ERROR. Nil discards; a nil Info is Warn.
+	Warn, Info func(line string)
+	Log        *slog.Logger // what KnownHostsCommand prints to stderr; nil discards
+
+	mu         sync.Mutex // guards what follows
+	accepted   []byte     // the key pinned for this connection
+	distrusted bool       // it was accepted although changed or revoked
 }
+
+// ErrNotConfirmed says that the user did not confirm a host key.
+var ErrNotConfirmed = errors.New("not confirmed")
 
 // UnknownHostError says that no known_hosts file has a key for the host.
 type UnknownHostError struct {
 	Name  string // as it would stand in known_hosts
 	Key   ssh.PublicKey
 	Files []string
+	Err   error // what else there was: a bad certificate, ErrNotConfirmed, a question that failed; or nil
 }
 
 func (e *UnknownHostError) Error() string {
-	return fmt.Sprintf("no %s host key is known for %s (offered: %s)", keyKind(e.Key), e.Name, ssh.FingerprintSHA256(e.Key))
+	text := fmt.Sprintf("no %s host key is known for %s (offered: %s)", keyKind(e.Key), e.Name, ssh.FingerprintSHA256(e.Key))
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
 }
+
+func (e *UnknownHostError) Unwrap() error { return e.Err }
 
 // ChangedHostKeyError says that another key than the offered one is known.
 type ChangedHostKeyError struct {
@@ -69,200 +127,160 @@ func (e *RevokedHostKeyError) Error() string {
 	return fmt.Sprintf("%s key %s of %s is revoked by %s", keyKind(e.Key), ssh.FingerprintSHA256(e.Key), e.Name, e.Where)
 }
 
+// Check is an ssh.HostKeyCallback's decision, without its unused arguments. ctx
+// bounds questions and commands. Whatever goes wrong in it is a refusal.
+func (h *HostKeys) Check(ctx context.Context, key ssh.PublicKey) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("check the host key: %v", p)
+		}
+	}()
+	blob := key.Marshal()
+	if pinned := h.pinned(); pinned != nil {
+		return h.samePin(pinned, key)
+	}
+	distrusted, err := h.decide(ctx, key)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.accepted != nil {
+		return h.samePin(h.accepted, key)
+	}
+	h.accepted, h.distrusted = blob, distrusted
+	return nil
+}
+
+func (h *HostKeys) pinned() []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.accepted
+}
+
+func (h *HostKeys) samePin(pinned []byte, key ssh.PublicKey) error {
+	if !bytes.Equal(pinned, key.Marshal()) {
+		return fmt.Errorf("host key changed within the connection: %s", ssh.FingerprintSHA256(key))
+	}
+	return nil
+}
+
+// PasswordsAllowed says whether secrets may be sent on this connection. It is
+// false where StrictNo let a changed or revoked key pass: then passwords,
+// keyboard-interactive and forwarding must be off, lest a man in the middle gets
+// them.
+func (h *HostKeys) PasswordsAllowed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.distrusted
+}
+
+func (h *HostKeys) warn(format string, args ...any) {
+	if h.Warn != nil {
+		sayLines(h.Warn, fmt.Sprintf(format, args...))
+	}
+}
+
+func (h *HostKeys) info(format string, args ...any) {
+	if h.Info == nil {
+		h.warn(format, args...)
+		return
+	}
+	sayLines(h.Info, fmt.Sprintf(format, args...))
+}
+
+func sayLines(say func(string), text string) {
+	for line := range strings.SplitSeq(text, "\n") {
+		say(line)
+	}
+}
+
+func (h *HostKeys) log() *slog.Logger {
+	if h.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return h.Log
+}
+
+// host is the name without a port, in lower case.
+func (h *HostKeys) host() string { return pattern.Lower(h.Host) }
+
+// hostName is the name as known_hosts has it. Bare is without the port.
+func (h *HostKeys) hostName(bare bool) string {
+	if h.Alias != "" {
+		return pattern.Lower(h.Alias)
+	}
+	return h.withPort(h.host(), bare)
+}
+
+// addrName is the address as known_hosts has it, or "" where it is not to be
+// checked: of ourselves, or where it is the name. Of an address with an alias it
+// is, as in ssh, but for port 22.
+func (h *HostKeys) addrName(bare bool) string {
+	if !h.CheckIP || !h.Addr.IsValid() || h.isLocal() {
+		return ""
+	}
+	name := h.withPort(h.Addr.String(), bare)
+	if h.host() == name || h.host() == h.Addr.String() && h.Alias == "" {
+		return ""
+	}
+	return name
+}
+
+func (h *HostKeys) withPort(name string, bare bool) string {
+	if bare || h.Port == 0 || h.Port == 22 {
+		return name
+	}
+	return "[" + name + "]:" + strconv.Itoa(h.Port)
+}
+
+// isLocal is sockaddr_is_local: 127.0.0.0/8 and ::1.
+func (h *HostKeys) isLocal() bool {
+	return h.Addr.IsLoopback() && !h.Addr.Is4In6()
+}
+
 // keyKind is a key's type as OpenSSH names it in messages.
 func keyKind(k ssh.PublicKey) string {
-	t := k.Type()
-	kind := "RSA"
-	switch {
-	case strings.Contains(t, "ed25519"):
+	kind := strings.ToUpper(plainKey(k).Type())
+	switch plainKey(k).Type() {
+	case ssh.KeyAlgoRSA:
+		kind = "RSA"
+	case ssh.KeyAlgoED25519:
 		kind = "ED25519"
-	case strings.Contains(t, "ecdsa"):
+	case ssh.KeyAlgoSKED25519:
+		kind = "ED25519-SK"
+	case ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521:
 		kind = "ECDSA"
+	case ssh.KeyAlgoSKECDSA256:
+		kind = "ECDSA-SK"
+	case "ssh-dss":
+		kind = "DSA"
 	}
-	if strings.Contains(t, "-cert-") {
+	if _, ok := k.(*ssh.Certificate); ok {
 		kind += "-CERT"
 	}
 	return kind
 }
 
-// names are the forms looked up, most specific first: OpenSSH tries a port
-// other than 22 again without the port.
-func (h *HostKeys) names() []string {
-	if h.Alias != "" {
-		return []string{strings.ToLower(h.Alias)}
-	}
-	host := strings.ToLower(h.Host)
-	if h.Port == 22 {
-		return []string{host}
-	}
-	return []string{"[" + host + "]:" + strconv.Itoa(h.Port), host}
-}
-
-// Check is an ssh.HostKeyCallback's decision, without its unused arguments.
-func (h *HostKeys) Check(key ssh.PublicKey) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	blob := key.Marshal()
-	if h.accepted != nil {
-		if !bytes.Equal(h.accepted, blob) {
-			return fmt.Errorf("host key changed within the connection: %s", ssh.FingerprintSHA256(key))
-		}
-		return nil
-	}
-	if err := h.decide(key); err != nil {
-		return err
-	}
-	h.accepted = blob
-	return nil
-}
-
-func (h *HostKeys) decide(key ssh.PublicKey) error {
-	for _, k := range withCA(key) {
-		if file, ok := h.Revoked.find(k); ok {
-			return &RevokedHostKeyError{h.names()[0], k, file}
-		}
-	}
-	if err := h.checkSize(key); err != nil {
-		return err
-	}
-	names := h.names()
-	err := h.decideFor(names[0], key)
-	if unknown := (*UnknownHostError)(nil); !errors.As(err, &unknown) {
-		return err
-	}
-	if len(names) > 1 && h.decideFor(names[1], key) == nil {
-		return nil
-	}
-	return h.unknown(key)
-}
-
-// checkSize applies RequiredRSASize.
-func (h *HostKeys) checkSize(key ssh.PublicKey) error {
-	if cert, ok := key.(*ssh.Certificate); ok {
-		key = cert.Key
-	}
-	crypto, ok := key.(ssh.CryptoPublicKey)
-	if !ok {
-		return nil
-	}
-	want := max(h.MinRSABits, minRSABits)
-	if pub, ok := crypto.CryptoPublicKey().(*rsa.PublicKey); ok && pub.N.BitLen() < want {
-		return fmt.Errorf("RSA host key of %d bits is too short: want %d", pub.N.BitLen(), want)
-	}
-	return nil
-}
-
-func (h *HostKeys) unknown(key ssh.PublicKey) error {
-	e := &UnknownHostError{Name: h.names()[0], Key: key}
-	for _, f := range h.Known.files {
-		e.Files = append(e.Files, f.name)
-	}
-	return e
-}
-
-// decideFor applies sshconnect.c's order of decision to the entries of a name.
-func (h *HostKeys) decideFor(name string, key ssh.PublicKey) error {
-	entries := h.Known.lookup(name)
-	for _, e := range entries {
-		for _, k := range withCA(key) {
-			if e.marker == "@revoked" && sameKey(e.key, k) {
-				return &RevokedHostKeyError{name, k, fmt.Sprintf("%s:%d", e.file, e.line)}
-			}
-		}
-	}
-	if cert, ok := key.(*ssh.Certificate); ok {
-		trusted, err := h.checkCert(name, cert, entries)
-		if trusted || err != nil {
-			return err
-		}
-		// No CA of ours signed it: OpenSSH strips it and goes on with the key.
-		key = cert.Key
-	}
-	var other *entry
-	for i, e := range entries {
-		if e.marker != "" {
-			continue
-		}
-		if sameKey(e.key, key) {
-			return nil
-		}
-		if other == nil || e.key.Type() == key.Type() {
-			other = &entries[i]
-		}
-	}
-	if other != nil {
-		return &ChangedHostKeyError{name, key, other.file, other.line}
-	}
-	return &UnknownHostError{Name: name, Key: key}
-}
-
-// checkCert reports whether a @cert-authority line covers cert, and an error
-// if one does but the certificate itself is not good for this host.
-func (h *HostKeys) checkCert(name string, cert *ssh.Certificate, entries []entry) (bool, error) {
-	isCA := func(ca ssh.PublicKey) bool {
-		return slices.ContainsFunc(entries, func(e entry) bool {
-			return e.marker == "@cert-authority" && sameKey(e.key, ca)
-		})
-	}
-	if !isCA(cert.SignatureKey) {
-		return false, nil
-	}
-	if cert.CertType != ssh.HostCert {
-		return false, fmt.Errorf("certificate of %s is no host certificate", name)
-	}
-	if len(cert.ValidPrincipals) == 0 {
-		return false, fmt.Errorf("host certificate of %s names no principal", name)
-	}
-	if cert.Signature.Format == ssh.KeyAlgoRSA || h.CAAlgorithms != nil && !slices.Contains(h.CAAlgorithms, cert.Signature.Format) {
-		return false, fmt.Errorf("host certificate of %s is signed with %s: not in CASignatureAlgorithms", name, cert.Signature.Format)
-	}
-	principal := h.Host
-	if h.Alias != "" {
-		principal = h.Alias
-	}
-	checker := &ssh.CertChecker{}
-	if err := checker.CheckCert(strings.ToLower(principal), cert); err != nil {
-		return false, fmt.Errorf("host certificate of %s: %w", name, err)
-	}
-	return true, nil
-}
-
-// Algorithms puts the algorithms whose keys are known for the host first, so
-// that a host with several keys does not offer one we never saw and look
-// changed (order_hostkeyalgs, sshconnect2.c). The order is otherwise kept.
-func (h *HostKeys) Algorithms(list []string) []string {
-	known := map[string]bool{}
-	certs := false
-	for _, name := range h.names() {
-		for _, e := range h.Known.lookup(name) {
-			certs = certs || e.marker == "@cert-authority"
-			if e.marker == "" {
-				known[e.key.Type()] = true
-			}
-		}
-		if len(known) > 0 || certs {
-			break
-		}
-	}
-	var first, rest []string
-	for _, alg := range list {
-		isCert := strings.Contains(alg, "-cert-")
-		if isCert && certs || !isCert && known[keyTypeOf(alg)] {
-			first = append(first, alg)
-		} else {
-			rest = append(rest, alg)
-		}
-	}
-	return append(first, rest...)
-}
-
-// keyTypeOf is the type of the key that a plain signature algorithm uses.
+// keyTypeOf is the type of the key that a signature algorithm uses.
 func keyTypeOf(alg string) string {
 	switch alg {
 	case ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512:
 		return ssh.KeyAlgoRSA
+	case ssh.CertAlgoRSASHA256v01, ssh.CertAlgoRSASHA512v01:
+		return ssh.CertAlgoRSAv01
 	}
 	return alg
+}
+
+// plainTypeOf is the type of the key that a certificate algorithm certifies.
+func plainTypeOf(alg string) string {
+	alg = keyTypeOf(alg)
+	plain, ok := strings.CutSuffix(alg, "-cert-v01@openssh.com")
+	if ok && strings.HasPrefix(plain, "sk-") {
+		plain += "@openssh.com"
+	}
+	return plain
 }
 
 // withCA is the key itself and, for a certificate, its key and its CA.
@@ -274,47 +292,3 @@ func withCA(key ssh.PublicKey) []ssh.PublicKey {
 }
 
 func sameKey(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
-
-// RevokedKeys are the keys of some RevokedHostKeys files. The zero value revokes
-// nothing.
-type RevokedKeys struct{ keys []revokedKey }
-
-type revokedKey struct {
-	key  ssh.PublicKey
-	file string
-}
-
-// ReadRevoked reads files of public keys. One that cannot be read, or holds
-// anything else (such as a binary KRL), is an error: OpenSSH then refuses every
-// host key, and so must the caller.
-func ReadRevoked(files []string) (RevokedKeys, error) {
-	var r RevokedKeys
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return r, fmt.Errorf("read RevokedHostKeys: %w", err)
-		}
-		for n, raw := range bytes.Split(text, []byte("\n")) {
-			raw = bytes.TrimSpace(raw)
-			if len(raw) == 0 || raw[0] == '#' {
-				continue
-			}
-			key, _, _, _, err := ssh.ParseAuthorizedKey(raw)
-			if err != nil {
-				return r, fmt.Errorf("read RevokedHostKeys %s:%d: %w", file, n+1, err)
-			}
-			r.keys = append(r.keys, revokedKey{key, file})
-		}
-	}
-	return r, nil
-}
-
-// find returns the file that revokes key.
-func (r RevokedKeys) find(key ssh.PublicKey) (string, bool) {
-	for _, k := range r.keys {
-		if sameKey(k.key, key) {
-			return k.file, true
-		}
-	}
-	return "", false
-}

@@ -1,32 +1,58 @@
 package auth
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/agent"
 )
 
-// Login says how to prove who we are to one host. Its methods are tried as
-// the server lists them; a new kind of login is one more case in next.
+// Login says how to prove who we are to one host. Its methods are tried in the
+// order of Preferred as far as the server takes them.
 type Login struct {
-	User            string
+	User string
+	Host string // how prompts name the host: HostKeyAlias, else the name dialed
+
 	AgentSocket     string // "" for no agent
 	IdentityFiles   []string
 	FilesConfigured bool // false: the files are defaults, missing ones are silent
 	Certificates    []string
 	IdentitiesOnly  bool
-	Publickey       bool     // PubkeyAuthentication
 	Accepted        []string // PubkeyAcceptedAlgorithms
-	Log             *slog.Logger
+	MinRSABits      int      // RequiredRSASize
+
+	Publickey, KbdInteractive, Password bool     // which methods may be used
+	Preferred                           []string // PreferredAuthentications; nil for OpenSSH's order
+	Prompts                             int      // NumberOfPasswordPrompts
+	AddKeys                             AddKeys
+	// Yield ends the login before a password is asked for if there is something
+	// Beyond: whoever can try that shall ask.
+	Yield bool
+
+	// Ask asks the user; nil where nobody may be asked, as under BatchMode.
+	Ask AskFunc
+	// Tell shows the user a line, already escaped, before or between questions.
+	Tell func(line string)
+	Log  *slog.Logger
+}
+
+// AskFunc asks the user a question and returns the answer, which the caller
+// wipes. The text is escaped. confirm marks a yes or no.
+type AskFunc func(ctx context.Context, text string, echo, confirm bool) ([]byte, error)
+
+// AddKeys says which keys that were read from files the agent is given
+// (AddKeysToAgent). The zero value gives none.
+type AddKeys struct {
+	Add, Ask, Confirm bool
+	Lifetime          time.Duration // 0 for ever
 }
 
 // DeniedError says that the server took none of our logins.
@@ -34,6 +60,9 @@ type DeniedError struct {
 	User    string
 	Methods []string // that the server would have gone on with
 	Notes   []string // keys that could not be used, and why
+	// Beyond names what an OpenSSH client could still try and we cannot: a
+	// method of the server's, or a kind of key.
+	Beyond []string
 }
 
 func (e *DeniedError) Error() string {
@@ -47,15 +76,27 @@ func (e *DeniedError) Error() string {
 // Session is one login in progress. Close it when the handshake has ended.
 type Session struct {
 	*Login
-	offered int // publickey logins begun: one more for each that was a part
-	notes   []string
+	ctx context.Context // of the handshake, which the library does not hand on
+
+	all      []*candidate // our keys, in order
+	keys     []*candidate // those that were not offered yet
+	ready    bool         // keys were collected
+	partial  int          // partial successes seen
+	disabled map[string]bool
+	password int // how often each was asked
+	rounds   int
+	asked    bool // the server has sent a question
+
+	notes, beyond []string
 
 	mu    sync.Mutex // guards agent: Close may come from another goroutine
 	agent net.Conn
 }
 
-// Start begins a login.
-func (l *Login) Start() *Session { return &Session{Login: l} }
+// Start begins a login, which ctx bounds.
+func (l *Login) Start(ctx context.Context) *Session {
+	return &Session{Login: l, ctx: ctx, disabled: map[string]bool{}}
+}
 
 // Close ends the connection to the agent, if one was made.
 func (s *Session) Close() error {
@@ -67,203 +108,140 @@ func (s *Session) Close() error {
 	return s.agent.Close()
 }
 
+// NoSecrets rules out the methods that would give a secret away.
+func (s *Session) NoSecrets() {
+	s.disabled["password"], s.disabled["keyboard-interactive"] = true, true
+}
+
+// order is OpenSSH's. The first two are not for us.
+func (s *Session) order() []string {
+	if s.Preferred != nil {
+		return s.Preferred
+	}
+	return []string{"gssapi-with-mic", "hostbased", "publickey", "keyboard-interactive", "password"}
+}
+
 // Next is the ssh.ClientAuthCallback: it picks the next method, or fails with a
-// *DeniedError when none is left.
+// *DeniedError when none is left. A method goes on until it has nothing left to
+// try, and is then done with (userauth, sshconnect2.c).
 func (s *Session) Next(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 	s.Log.Debug("login", "user", s.User, "server takes", ctx.AllowedMethods, "tried", ctx.TriedMethods)
-	if s.Publickey && s.offered <= len(ctx.PartialSuccessMethods) && slices.Contains(ctx.AllowedMethods, "publickey") {
-		s.offered = len(ctx.PartialSuccessMethods) + 1
-		return ssh.PublicKeysCallback(s.signers), nil
+	if n := len(ctx.PartialSuccessMethods); n > s.partial {
+		s.partial, s.ready = n, false // all keys may be tried again
 	}
-	return nil, &DeniedError{s.User, ctx.AllowedMethods, s.notes}
+	if s.ctx.Err() != nil {
+		return nil, context.Cause(s.ctx)
+	}
+	for _, name := range s.order() {
+		if s.disabled[name] || !slices.Contains(ctx.AllowedMethods, name) {
+			continue
+		}
+		if s.Yield && len(s.beyond) > 0 && name != "publickey" {
+			break
+		}
+		if method := s.method(name); method != nil {
+			return method, nil
+		}
+		s.disabled[name] = true
+	}
+	return nil, &DeniedError{s.User, ctx.AllowedMethods, s.notes, s.beyond}
+}
+
+// method is the next try of a method, nil for none.
+func (s *Session) method(name string) ssh.AuthMethod {
+	switch name {
+	case "publickey":
+		if s.Publickey {
+			return s.nextKey()
+		}
+	case "keyboard-interactive":
+		if s.KbdInteractive && s.Ask != nil {
+			return s.nextRound()
+		}
+	case "password":
+		if s.Password && s.Ask != nil {
+			return s.nextPassword()
+		}
+	default:
+		s.beyond = append(s.beyond, name)
+	}
+	return nil
+}
+
+// nextPassword asks anew, NumberOfPasswordPrompts times.
+func (s *Session) nextPassword() ssh.AuthMethod {
+	if s.password++; s.password > s.Prompts {
+		return nil
+	}
+	again := s.password > 1
+	return ssh.PasswordCallback(func() (string, error) {
+		if again {
+			s.Tell("Permission denied, please try again.")
+		}
+		return s.answer(fmt.Sprintf("%s@%s's password: ", s.User, s.Host), false)
+	})
+}
+
+// nextRound begins a keyboard-interactive login. A server that asked nothing the
+// last time gets no other.
+func (s *Session) nextRound() ssh.AuthMethod {
+	if s.rounds++; s.rounds > s.Prompts || s.rounds > 1 && !s.asked {
+		return nil
+	}
+	return ssh.KeyboardInteractive(func(name, instruction string, questions []string, echos []bool) ([]string, error) {
+		s.asked = true
+		for _, text := range []string{name, instruction} {
+			if text != "" {
+				s.Tell(Visible(text))
+			}
+		}
+		answers := make([]string, len(questions))
+		for i, q := range questions {
+			var err error
+			if answers[i], err = s.answer(fmt.Sprintf("(%s@%s) %s", s.User, s.Host, Visible(q)), echos[i]); err != nil {
+				return nil, err
+			}
+		}
+		return answers, nil
+	})
+}
+
+// answer asks the user. Without an answer it is empty, as in ssh; that the login
+// ended meanwhile is an error. The library wants a string, which cannot be wiped.
+func (s *Session) answer(text string, echo bool) (string, error) {
+	b, err := s.Ask(s.ctx, text, echo, false)
+	if s.ctx.Err() != nil {
+		return "", context.Cause(s.ctx)
+	}
+	if err != nil {
+		s.note("%v", err)
+	}
+	defer clear(b)
+	return string(b), nil
 }
 
 func (s *Session) note(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	s.Log.Info("key not used", "why", text)
-	s.notes = append(s.notes, text)
+	s.Log.Info("login", "note", text)
+	if !slices.Contains(s.notes, text) {
+		s.notes = append(s.notes, text)
+	}
 }
 
-// signers are our keys in OpenSSH's order: certificates, agent keys that an
-// IdentityFile names, other agent keys, files.
-func (s *Session) signers() ([]ssh.Signer, error) {
-	fromAgent := s.agentSigners()
-	files := s.readIdentities()
-
-	var listed, others, fromFiles []ssh.Signer
-	for _, a := range fromAgent {
-		if slices.ContainsFunc(files, func(id identity) bool { return id.public != nil && sameKey(id.public, a.PublicKey()) }) {
-			listed = append(listed, a)
-		} else if !s.IdentitiesOnly {
-			others = append(others, a)
-		}
-	}
-	for _, id := range files {
-		held := slices.ContainsFunc(listed, func(a ssh.Signer) bool { return id.public != nil && sameKey(a.PublicKey(), id.public) })
-		switch {
-		case id.signer != nil && !held:
-			fromFiles = append(fromFiles, id.signer)
-		case id.err != nil && !held:
-			s.note("%v", id.err)
-		}
-	}
-	plain := slices.Concat(listed, others, fromFiles)
-	all := append(s.certSigners(plain), plain...)
-	var usable []ssh.Signer
-	for _, signer := range all {
-		if limited := s.limit(signer); limited != nil {
-			usable = append(usable, limited)
-		}
-	}
-	return usable, nil
-}
-
-// limit keeps a signer to PubkeyAcceptedAlgorithms; nil if none is left.
-func (s *Session) limit(signer ssh.Signer) ssh.Signer {
-	keyType := signer.PublicKey().Type()
-	var algs []string
-	for _, alg := range s.Accepted {
-		plain := strings.Replace(alg, "-cert-v01@openssh.com", "", 1)
-		isCert := plain != alg
-		if isCert == strings.Contains(keyType, "-cert-") && keyTypeOf(plain) == strings.Replace(keyType, "-cert-v01@openssh.com", "", 1) {
-			algs = append(algs, plain)
-		}
-	}
-	if len(algs) == 0 {
-		s.note("%s key %s: not in PubkeyAcceptedAlgorithms", keyKind(signer.PublicKey()), ssh.FingerprintSHA256(signer.PublicKey()))
-		return nil
-	}
-	multi, ok := signer.(ssh.AlgorithmSigner)
-	if !ok || keyTypeOf(algs[0]) != ssh.KeyAlgoRSA {
-		return signer // only RSA keys have a choice of algorithms
-	}
-	limited, err := ssh.NewSignerWithAlgorithms(multi, algs)
-	if err != nil {
-		return signer
-	}
-	return limited
-}
-
-// agentSigners are the keys that the agent holds; an agent that cannot be
-// reached holds none, as for ssh.
-func (s *Session) agentSigners() []ssh.Signer {
-	if s.AgentSocket == "" {
-		return nil
-	}
-	conn, err := dialAgent(s.AgentSocket)
-	if err != nil {
-		s.note("agent: %v", err)
-		return nil
-	}
-	s.mu.Lock()
-	s.agent = conn
-	s.mu.Unlock()
-	signers, err := agent.NewClient(conn).Signers()
-	if err != nil {
-		s.note("agent %s: %v", s.AgentSocket, err)
-	}
-	return signers
-}
-
-// identity is a key file: its public half, and its signer if it can be used
-// without asking.
-type identity struct {
-	file   string
-	public ssh.PublicKey
-	signer ssh.Signer
-	err    error
-}
-
-func (s *Session) readIdentities() []identity {
-	var ids []identity
-	for _, file := range s.IdentityFiles {
-		id := readIdentity(file)
-		if errors.Is(id.err, fs.ErrNotExist) && !s.FilesConfigured {
-			id.err = nil
-		}
-		ids = append(ids, id)
-	}
-	return ids
-}
-
-func readIdentity(file string) identity {
-	id := identity{file: file, public: readPublic(file + ".pub")}
-	if id.public == nil {
-		id.public = readPublic(file) // IdentityFile may name the public half
-	}
-	info, err := os.Stat(file)
-	if err != nil {
-		id.err = fmt.Errorf("identity file: %w", err)
-		return id
-	}
-	if err := checkMode(file, info); err != nil {
-		id.err = err
-		return id
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		id.err = fmt.Errorf("identity file: %w", err)
-		return id
-	}
-	id.signer, err = ssh.ParsePrivateKey(text)
-	if missing := (*ssh.PassphraseMissingError)(nil); errors.As(err, &missing) {
-		id.err = &EncryptedKeyError{file}
-		if missing.PublicKey != nil {
-			id.public = missing.PublicKey
-		}
-	} else if err != nil {
-		id.err = fmt.Errorf("identity file %s: %w", file, err)
-	} else {
-		id.public = id.signer.PublicKey()
-	}
-	return id
-}
-
-// EncryptedKeyError says that a key file needs a passphrase.
-type EncryptedKeyError struct{ File string }
-
-func (e *EncryptedKeyError) Error() string {
-	return fmt.Sprintf("%s is encrypted and its key is not in the agent", e.File)
-}
-
-func readPublic(file string) ssh.PublicKey {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil
-	}
-	key, _, _, _, err := ssh.ParseAuthorizedKey(text)
-	if err != nil {
-		return nil
-	}
-	return key
-}
-
-// certSigners pairs certificates (CertificateFile, else X-cert.pub beside each
-// identity) with the keys that they certify.
-func (s *Session) certSigners(keys []ssh.Signer) []ssh.Signer {
-	files := s.Certificates
-	if len(files) == 0 {
-		for _, f := range s.IdentityFiles {
-			files = append(files, f+"-cert.pub", f+"-cert")
-		}
-	}
-	var out []ssh.Signer
-	for _, f := range files {
-		cert, ok := readPublic(f).(*ssh.Certificate)
-		if !ok {
-			if len(s.Certificates) > 0 {
-				s.note("CertificateFile %s: no certificate in it", f)
-			}
-			continue
-		}
-		for _, k := range keys {
-			if !sameKey(k.PublicKey(), cert.Key) {
-				continue
-			}
-			if signer, err := ssh.NewCertSigner(cert, k); err == nil {
-				out = append(out, signer)
+// Visible makes text of a peer safe for a terminal: what is not printable is
+// shown as an octal escape, byte by byte, but for line ends and tabs.
+func Visible(text string) string {
+	var b strings.Builder
+	for i := 0; i < len(text); {
+		r, n := utf8.DecodeRuneInString(text[i:])
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) && (r != utf8.RuneError || n > 1) {
+			b.WriteString(text[i : i+n])
+		} else {
+			for _, c := range []byte(text[i : i+n]) {
+				fmt.Fprintf(&b, `\%03o`, c)
 			}
 		}
+		i += n
 	}
-	return out
+	return b.String()
 }

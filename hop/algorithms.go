@@ -1,6 +1,7 @@
 package hop
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,7 +21,7 @@ func (e *NoAlgorithmError) Error() string {
 }
 
 // client makes the library's configuration of ours.
-func (cfg *Config) client() (*ssh.ClientConfig, error) {
+func (cfg *Config) client(ctx context.Context) (*ssh.ClientConfig, error) {
 	supported, insecure := ssh.SupportedAlgorithms(), ssh.InsecureAlgorithms()
 	pick := func(keyword string, list, a, b []string) ([]string, error) {
 		if list == nil {
@@ -54,7 +55,9 @@ func (cfg *Config) client() (*ssh.ClientConfig, error) {
 		hostKeys = supported.HostKeys
 	}
 	if !cfg.KeepHostKeyOrder {
-		hostKeys = cfg.HostKeys.Algorithms(hostKeys)
+		if hostKeys, err = cfg.HostKeys.Order(ctx, hostKeys); err != nil {
+			return nil, err
+		}
 	}
 	c.HostKeyAlgorithms, err = pick("HostKeyAlgorithms", hostKeys, supported.HostKeys, insecure.HostKeys)
 	return c, err

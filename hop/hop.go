@@ -35,6 +35,10 @@ type Config struct {
 	MACs              []string
 	RekeyBytes        uint64 // 0: the library's default
 
+	// Banner is told what the host says before the login, as it came; nil
+	// where nobody shall see it.
+	Banner func(text string)
+
 	Interval time.Duration // silence before a probe; 0: never probe
 	GiveUp   time.Duration // silence after which the hop is dead
 
@@ -87,6 +91,9 @@ func Dial(ctx context.Context, cfg *Config, dial DialFunc) (*Hop, error) {
 	if err != nil {
 		return nil, err
 	}
+	if tcp, ok := below.RemoteAddr().(*net.TCPAddr); ok {
+		cfg.HostKeys.Addr = tcp.AddrPort().Addr().Unmap()
+	}
 	start := time.Now()
 	h := &Hop{name: cfg.Name, log: cfg.Log, conn: newConn(below), done: make(chan struct{})}
 	// NewClientConn knows no context and has no deadline of its own.
@@ -108,17 +115,28 @@ func Dial(ctx context.Context, cfg *Config, dial DialFunc) (*Hop, error) {
 }
 
 func handshake(ctx context.Context, cfg *Config, c *conn) (*ssh.Client, error) {
-	clientConfig, err := cfg.client()
+	clientConfig, err := cfg.client(ctx)
 	if err != nil {
 		return nil, err
 	}
-	login := cfg.Login.Start()
+	login := cfg.Login.Start(ctx)
 	defer login.Close()
 	defer context.AfterFunc(ctx, func() { login.Close() })() // an agent may ask its user
-	clientConfig.AuthCallback = login.Next
+	clientConfig.AuthCallback = func(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
+		if !cfg.HostKeys.PasswordsAllowed() {
+			login.NoSecrets()
+		}
+		return login.Next(ctx)
+	}
+	clientConfig.BannerCallback = func(text string) error {
+		if cfg.Banner != nil && text != "" {
+			cfg.Banner(text)
+		}
+		return nil
+	}
 	var refused error
 	clientConfig.HostKeyCallback = func(_ string, _ net.Addr, key ssh.PublicKey) error {
-		refused = cfg.HostKeys.Check(key)
+		refused = cfg.HostKeys.Check(ctx, key)
 		return refused
 	}
 	sshConn, chans, reqs, err := ssh.NewClientConn(c, cfg.Name, clientConfig)

@@ -291,10 +291,10 @@ func TestAlgorithms(t *testing.T) {
 		{"the user's order of host keys", Config{KeepHostKeyOrder: true, HostKeyAlgorithms: []string{"rsa-sha2-512", "ssh-ed25519"}},
 			func(c *ssh.ClientConfig) []string { return c.HostKeyAlgorithms }, []string{"rsa-sha2-512", "ssh-ed25519"}, false},
 		{"default host keys", Config{},
-			func(c *ssh.ClientConfig) []string { return c.HostKeyAlgorithms }, []string{"ssh-ed25519"}, true},
+			func(c *ssh.ClientConfig) []string { return c.HostKeyAlgorithms }, []string{"ssh-ed25519-cert-v01@openssh.com", "ssh-ed25519"}, true},
 	} {
 		tt.cfg.HostKeys, tt.cfg.Login = known, &auth.Login{}
-		client, err := tt.cfg.client()
+		client, err := tt.cfg.client(t.Context())
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
@@ -318,7 +318,7 @@ func TestNoAlgorithm(t *testing.T) {
 		"HostKeyAlgorithms": {HostKeyAlgorithms: none},
 	} {
 		cfg.HostKeys, cfg.Login = knownKeys(t, "jump"), &auth.Login{}
-		_, err := cfg.client()
+		_, err := cfg.client(t.Context())
 		if e := (*NoAlgorithmError)(nil); !errors.As(err, &e) || e.Keyword != keyword {
 			t.Errorf("got %v, want a NoAlgorithmError of %s", err, keyword)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -16,32 +17,45 @@ import (
 // commandGrace is how long a ProxyCommand may take to end by itself.
 const commandGrace = 500 * time.Millisecond
 
-// CommandDialer dials through a user's ProxyCommand. expand makes the command
-// line for a host and port; the names in it must have been checked, since it
-// goes to the user's shell as ssh does it.
-// env is added to its environment.
-func CommandDialer(expand func(host string, port int) (string, error), stderr *os.File, env string) DialFunc {
+// CommandDialer dials by a command that connects its stdin and stdout with a
+// host and port, and that prepare makes; env is added to its environment.
+func CommandDialer(prepare func(host string, port int) (*exec.Cmd, error), stderr *os.File, env ...string) DialFunc {
 	return func(_ context.Context, host string, port int) (net.Conn, error) {
-		line, err := expand(host, port)
+		cmd, err := prepare(host, port)
 		if err != nil {
 			return nil, err
 		}
-		conn, err := startCommand(line, stderr, env)
+		cmd.Env = append(os.Environ(), env...)
+		cmd.Stderr = stderr
+		conn, err := startCommand(cmd)
 		if err != nil {
-			return nil, fmt.Errorf("start ProxyCommand %q: %w", line, err)
+			return nil, fmt.Errorf("start %q: %w", cmd, err)
 		}
 		return conn, nil
 	}
 }
 
-// command is a ProxyCommand as a net.Conn. Close ends the process and waits.
+// command is a running command as a net.Conn. Close ends the process and waits.
 type command struct {
 	cmd     *exec.Cmd
 	in, out *os.File // our ends of its stdin and stdout
-	close   sync.Once
+	got     bool     // a byte came from it; of the reading goroutine alone
+
+	close sync.Once
+	wait  sync.Once
+	err   error // what Wait returned
 }
 
-func startCommand(line string, stderr *os.File, env string) (*command, error) {
+// CommandError says that a command ended before its host said anything.
+type CommandError struct {
+	Command string
+	Err     error
+}
+
+func (e *CommandError) Error() string { return fmt.Sprintf("%s: %v", e.Command, e.Err) }
+func (e *CommandError) Unwrap() error { return e.Err }
+
+func startCommand(cmd *exec.Cmd) (*command, error) {
 	childIn, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -53,9 +67,8 @@ func startCommand(line string, stderr *os.File, env string) (*command, error) {
 		return nil, err
 	}
 	defer childOut.Close()
-	c := &command{cmd: shell(line), in: in, out: out}
-	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = childIn, childOut, stderr
-	c.cmd.Env = append(os.Environ(), env)
+	c := &command{cmd: cmd, in: in, out: out}
+	c.cmd.Stdin, c.cmd.Stdout = childIn, childOut
 	if err := c.cmd.Start(); err != nil {
 		in.Close()
 		out.Close()
@@ -64,15 +77,39 @@ func startCommand(line string, stderr *os.File, env string) (*command, error) {
 	return c, nil
 }
 
-// shell runs a line as ssh runs a ProxyCommand: by $SHELL, which it replaces.
-func shell(line string) *exec.Cmd {
+// ShellCommand runs a line as ssh runs a ProxyCommand: by $SHELL, which it
+// replaces. The names in it must have been checked.
+func ShellCommand(line string) *exec.Cmd {
 	if runtime.GOOS == "windows" {
 		return exec.Command(cmp.Or(os.Getenv("ComSpec"), "cmd.exe"), "/c", line)
 	}
 	return exec.Command(cmp.Or(os.Getenv("SHELL"), "/bin/sh"), "-c", "exec "+line)
 }
 
-func (c *command) Read(p []byte) (int, error)  { return c.out.Read(p) }
+// Read tells a command that failed before a byte came from a host that has
+// nothing to say.
+func (c *command) Read(p []byte) (int, error) {
+	n, err := c.out.Read(p)
+	c.got = c.got || n > 0
+	if errors.Is(err, io.EOF) && !c.got {
+		if failed := c.end(); failed != nil {
+			return 0, &CommandError{c.cmd.String(), failed}
+		}
+	}
+	return n, err
+}
+
+// end waits for the process, which has closed its stdout, and kills it if it
+// does not end.
+func (c *command) end() error {
+	c.wait.Do(func() {
+		kill := time.AfterFunc(commandGrace, func() { c.cmd.Process.Kill() })
+		defer kill.Stop()
+		c.err = c.cmd.Wait()
+	})
+	return c.err
+}
+
 func (c *command) Write(p []byte) (int, error) { return c.in.Write(p) }
 func (c *command) CloseWrite() error           { return c.in.Close() }
 
@@ -83,9 +120,7 @@ func (c *command) Close() error {
 		c.in.Close()
 		c.out.Close()
 		hangUp(c.cmd.Process)
-		kill := time.AfterFunc(commandGrace, func() { c.cmd.Process.Kill() })
-		defer kill.Stop()
-		c.cmd.Wait()
+		c.end()
 	})
 	return nil
 }

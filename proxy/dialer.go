@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -137,6 +139,11 @@ func (d *Dialer) network() string {
 // resolve returns the addresses of host in the resolver's order.
 func (d *Dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, d.network(), host)
+	if dns := (*net.DNSError)(nil); errors.As(err, &dns) && dns.IsNotFound {
+		if found := systemAddrs(ctx, d.network(), host); len(found) > 0 {
+			addrs, err = found, nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +152,24 @@ func (d *Dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error)
 	}
 	d.Log.Debug("resolved", "host", host, "addresses", addrs)
 	return addrs, nil
+}
+
+// systemAddrs asks getent(1), whose libc knows the sources of nsswitch.conf that
+// a static binary does not: mDNS, LDAP, myhostname. None is no error.
+func systemAddrs(ctx context.Context, network, host string) []netip.Addr {
+	database := map[string]string{"ip": "ahosts", "ip4": "ahostsv4", "ip6": "ahostsv6"}[network]
+	out, err := exec.CommandContext(ctx, "getent", database, "--", host).Output()
+	if err != nil {
+		return nil
+	}
+	var addrs []netip.Addr
+	for line := range strings.Lines(string(out)) {
+		first, _, _ := strings.Cut(line, " ")
+		if addr, err := netip.ParseAddr(first); err == nil && !slices.Contains(addrs, addr) {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs
 }
 
 // dialed is the outcome of one address.

@@ -35,7 +35,8 @@ type Route struct {
 	Legs []Leg
 	Host string
 	Port int
-	// Budget bounds dialing in all, logins included.
+	// Budget bounds dialing in all, logins included, but not the time that
+	// Pause takes out of it.
 	Budget time.Duration
 	// Retrying, if not nil, is told of every error after which dialing goes on.
 	Retrying func(error)
@@ -74,17 +75,10 @@ type GaveUpError struct {
 func (e *GaveUpError) Error() string { return fmt.Sprintf("%v (gave up after %v)", e.Err, e.After) }
 func (e *GaveUpError) Unwrap() error { return e.Err }
 
-// budgetError is the cause of a context that ended with the budget.
-type budgetError struct{}
-
-func (budgetError) Error() string   { return "Connection timed out" }
-func (budgetError) Timeout() bool   { return true }
-func (budgetError) Temporary() bool { return true }
-
 // Dial dials the route. While the network is down it holds and tries again
 // until the budget is spent; what a host refuses ends it at once.
 func (r *Route) Dial(ctx context.Context) (*Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.Budget, budgetError{})
+	ctx, cancel := withBudget(ctx, r.Budget)
 	defer cancel()
 	wait := &backoff.ExponentialBackOff{
 		InitialInterval: 100 * time.Millisecond, Multiplier: 2,
@@ -155,7 +149,7 @@ func (r *Route) dialOnce(ctx context.Context) (_ *Conn, err error) {
 func (l *Leg) dial(ctx context.Context, dial DialFunc) (*hop.Hop, error) {
 	if l.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, l.Timeout, budgetError{})
+		ctx, cancel = withBudget(ctx, l.Timeout)
 		defer cancel()
 	}
 	return hop.Dial(ctx, l.Hop, func(ctx context.Context) (net.Conn, error) {

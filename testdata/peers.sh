@@ -11,6 +11,11 @@ need() { # PROGRAM PACKAGE
 }
 need ssh openssh-client
 need sshd openssh-server
+need ssh-agent openssh-client
+need dropbear dropbear-bin
+need dropbearconvert dropbear-bin
+need useradd passwd
+need chpasswd passwd
 need nc netcat-openbsd
 need rsync rsync
 need ip iproute2

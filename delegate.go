@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"ssh-stay/auth"
+	"ssh-stay/config"
+	"ssh-stay/hop"
+	"ssh-stay/proxy"
+)
+
+// A hop that we cannot log in to, but ssh can, is left to `ssh -W`, which reaches
+// it through a proxy of ours: for the way there, and for the hops before it. So
+// the two kinds mix in one route.
+
+// throughSSH dials over a delegated hop. before are its jumps, as far as they
+// were given with it and are not its own stanza's.
+func (b *routeBuilder) throughSSH(s *config.Settings, jump config.Jump, before []config.Jump) proxy.DialFunc {
+	prepare := func(host string, port int) (*exec.Cmd, error) {
+		args, err := b.sshArgs(s, jump, before)
+		if err != nil {
+			return nil, err
+		}
+		if err := config.CheckHost(host); err != nil {
+			return nil, err
+		}
+		return exec.Command("ssh", append(args, "-W", net.JoinHostPort(host, strconv.Itoa(port)), "--", jump.Host)...), nil
+	}
+	return proxy.CommandDialer(prepare, os.Stderr)
+}
+
+func (b *routeBuilder) sshArgs(s *config.Settings, jump config.Jump, before []config.Jump) ([]string, error) {
+	command, err := b.ownCommand(before)
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"-o", "ProxyCommand=" + command, "-o", "ProxyUseFdpass=no", "-o", "TCPKeepAlive=no"}
+	if b.file != "" {
+		args = append(args, "-F", b.file)
+	}
+	if jump.User != "" {
+		args = append(args, "-l", jump.User)
+	}
+	if jump.Port != 0 {
+		args = append(args, "-p", strconv.Itoa(jump.Port))
+	}
+	if s.StayInterval > 0 {
+		seconds := max(1, int(s.StayInterval/time.Second))
+		args = append(args, "-o", fmt.Sprintf("ServerAliveInterval=%d", seconds),
+			"-o", fmt.Sprintf("ServerAliveCountMax=%d", max(1, int(s.StayGiveUp/time.Second)/seconds)))
+	}
+	return args, nil
+}
+
+// ownCommand is the ProxyCommand by which ssh gets to a delegated hop. It goes
+// through the user's shell, so what we put into it is quoted or checked.
+func (b *routeBuilder) ownCommand(before []config.Jump) (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	words := []string{shellQuote(exe), "proxy", "--alias", "%n", "--user", "%r"}
+	if b.file != "" {
+		words = append(words, "-F", shellQuote(b.file))
+	}
+	if len(before) > 0 {
+		list := joinJumps(before)
+		if _, err := config.ParseJumps(list); err != nil {
+			return "", err
+		}
+		words = append(words, "-J", shellQuote(list))
+	}
+	return strings.Join(append(words, "%h", "%p"), " "), nil
+}
+
+// shellQuote makes one word of s for a shell, behind ssh's percent tokens.
+func shellQuote(s string) string {
+	s = strings.ReplaceAll(s, "%", "%%")
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// leaveToSSH says whether an error of a hop is one that ssh would not have, and
+// why.
+func leaveToSSH(err error) (name, why string, ok bool) {
+	at := (*hop.HandshakeError)(nil)
+	if !errors.As(err, &at) {
+		return "", "", false
+	}
+	var (
+		denied *auth.DeniedError
+		none   *hop.NoAlgorithmError
+		common *ssh.AlgorithmNegotiationError
+	)
+	switch {
+	case errors.As(err, &denied) && len(denied.Beyond) > 0:
+		return at.Hop, strings.Join(denied.Beyond, ", "), true
+	case errors.As(err, &none), errors.As(err, &common):
+		return at.Hop, err.Error(), true
+	}
+	return "", "", false
+}
