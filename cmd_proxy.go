@@ -162,7 +162,7 @@ func (o *proxyOptions) proxy(ctx context.Context, cancel context.CancelCauseFunc
 	dropText()
 	err = proxy.Splice(ctx, client, conn)
 	if failed := (*proxy.CommandError)(nil); errors.As(err, &failed) {
-		return &noConnection{err}
+		return &noConnection{failed}
 	}
 	return err
 }

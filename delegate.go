@@ -35,7 +35,7 @@ func (b *routeBuilder) throughSSH(s *config.Settings, jump config.Jump, before [
 		}
 		return exec.Command("ssh", append(args, "-W", net.JoinHostPort(host, strconv.Itoa(port)), "--", jump.Host)...), nil
 	}
-	return proxy.CommandDialer(prepare, os.Stderr)
+	return proxy.CommandDialer("ssh -W at hop "+s.Alias, prepare, os.Stderr)
 }
 
 func (b *routeBuilder) sshArgs(s *config.Settings, jump config.Jump, before []config.Jump) ([]string, error) {

@@ -157,7 +157,7 @@ func (b *routeBuilder) build(ctx context.Context, s *config.Settings) (proxy.Dia
 	if err != nil {
 		return nil, nil, err
 	}
-	if hs.StayClient == "openssh" || hs.StayClient == "auto" && b.delegated[hs.Alias] {
+	if hs.StayClient == "openssh" || hs.StayClient == "auto" && (b.delegated[hs.Alias] || hs.PKCS11Provider != "") {
 		b.log.Info("hop left to ssh -W", "hop", hs.Alias)
 		return b.throughSSH(hs, last, rest), nil, nil
 	}
@@ -231,7 +231,7 @@ func (b *routeBuilder) command(s *config.Settings) (proxy.DialFunc, error) {
 		}
 		return proxy.ShellCommand(line), nil
 	}
-	return proxy.CommandDialer(prepare, os.Stderr, runningFor+"="+parents+","+s.Alias), nil
+	return proxy.CommandDialer("ProxyCommand of "+s.Alias, prepare, os.Stderr, runningFor+"="+parents+","+s.Alias), nil
 }
 
 // leg is one hop, everything taken from its own stanza as `ssh -W` would.
@@ -271,6 +271,12 @@ func (b *routeBuilder) login(s *config.Settings) *auth.Login {
 		Publickey: s.PubkeyAuthentication, KbdInteractive: s.KbdInteractiveAuthentication, Password: s.PasswordAuthentication,
 		Prompts: s.NumberOfPasswordPrompts, AddKeys: addKeys(s.AddKeysToAgent),
 		Yield: s.StayClient == "auto", Tell: b.tell, Log: b.log,
+	}
+	if s.GSSAPIAuthentication {
+		l.Elsewhere = append(l.Elsewhere, "gssapi-with-mic")
+	}
+	if s.HostbasedAuthentication {
+		l.Elsewhere = append(l.Elsewhere, "hostbased")
 	}
 	if s.PreferredAuthentications != "" {
 		l.Preferred = strings.Split(s.PreferredAuthentications, ",")

@@ -38,8 +38,11 @@ func (h *HostKeys) runCommand(ctx context.Context, invocation, said, want string
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &out, stderr, closeWait
 	err = cmd.Run()
 	stderr.flush()
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		err = context.Cause(ctx)
+	case out.full: // the command has died of it
+		err = errTooLong
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", tag, argv[0], err)
@@ -52,12 +55,16 @@ func (h *HostKeys) runCommand(ctx context.Context, invocation, said, want string
 }
 
 // limitedBuffer takes maxCommandOutput bytes.
-type limitedBuffer struct{ text bytes.Buffer }
+type limitedBuffer struct {
+	text bytes.Buffer
+	full bool
+}
 
 var errTooLong = errors.New("prints too much")
 
 func (b *limitedBuffer) Write(p []byte) (int, error) {
 	if b.text.Len()+len(p) > maxCommandOutput {
+		b.full = true
 		return 0, errTooLong
 	}
 	return b.text.Write(p)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -188,6 +189,22 @@ func TestConcurrentAppends(t *testing.T) {
 			if got := k.lookup(fmt.Sprintf("w%d-%d", w, i)); len(got) != 1 || !sameKey(got[0].key, key) {
 				t.Errorf("writer %d, line %d: got %v", w, i, got)
 			}
+		}
+	}
+}
+
+// A certificate stands for its names: the address is not looked at, not even
+// once the certificate is stripped.
+func TestCertificateAddress(t *testing.T) {
+	key, other := newSigner(t, "ed25519").PublicKey(), newSigner(t, "ed25519").PublicKey()
+	k := known(t, "jump "+authorized(key)+"\n192.0.2.2 "+authorized(other))
+	for _, tt := range []struct {
+		key  ssh.PublicKey
+		want string
+	}{{key, "changed"}, {certOf(t, key), "ok"}} {
+		h := &HostKeys{Host: "jump", Known: k, CheckIP: true, Addr: netip.MustParseAddr("192.0.2.2")}
+		if err := h.Check(t.Context(), tt.key); verdict(err) != tt.want {
+			t.Errorf("%s: got %v, want %s", tt.key.Type(), err, tt.want)
 		}
 	}
 }

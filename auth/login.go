@@ -30,6 +30,7 @@ type Login struct {
 	MinRSABits      int      // RequiredRSASize
 
 	Publickey, KbdInteractive, Password bool     // which methods may be used
+	Elsewhere                           []string // methods that may be used, but not by us
 	Preferred                           []string // PreferredAuthentications; nil for OpenSSH's order
 	Prompts                             int      // NumberOfPasswordPrompts
 	AddKeys                             AddKeys
@@ -163,7 +164,9 @@ func (s *Session) method(name string) ssh.AuthMethod {
 			return s.nextPassword()
 		}
 	default:
-		s.beyond = append(s.beyond, name)
+		if slices.Contains(s.Elsewhere, name) {
+			s.beyond = append(s.beyond, name)
+		}
 	}
 	return nil
 }

@@ -88,6 +88,9 @@ func (s *Settings) readLogin(r *reader) {
 	s.IdentityAgent = r.agent()
 	s.IdentitiesOnly = r.flag("identitiesonly", false)
 	s.PubkeyAuthentication = r.word("pubkeyauthentication", "true") != "false"
+	s.GSSAPIAuthentication = r.flag("gssapiauthentication", false)
+	s.HostbasedAuthentication = r.flag("hostbasedauthentication", false)
+	s.PKCS11Provider = r.line("pkcs11provider")
 	s.PasswordAuthentication = r.flag("passwordauthentication", true)
 	s.KbdInteractiveAuthentication = r.flag("kbdinteractiveauthentication", true)
 	s.PreferredAuthentications = r.word("preferredauthentications", "")

@@ -113,6 +113,9 @@ type Settings struct {
 	IdentitiesOnly       bool
 	PubkeyAuthentication bool
 
+	PKCS11Provider               string
+	GSSAPIAuthentication         bool
+	HostbasedAuthentication      bool
 	PasswordAuthentication       bool
 	KbdInteractiveAuthentication bool
 	PreferredAuthentications     string // "" for the default

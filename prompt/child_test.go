@@ -32,6 +32,11 @@ const (
 	fdTerminal = 7 // made the shell's controlling terminal
 )
 
+// theEnd is what the shell writes to the terminal after the job's end: all that
+// the job wrote has arrived then. (What is under way when a session's leader
+// exits is lost: the kernel hangs the terminal up and drops it.)
+const theEnd = "\x00the end\x00"
+
 func TestMain(m *testing.M) {
 	switch {
 	case os.Getenv("PROMPT_SHELL") != "":
@@ -153,14 +158,21 @@ func shell() int {
 	signal.Ignore(syscall.SIGTTOU)
 	fmt.Fprintln(events, "started", cmd.Process.Pid)
 	go obey(cmd.Process.Pid, int(tty.Fd())) // ends with the process
+	report(cmd.Process.Pid, events)
+	tty.WriteString(theEnd)
+	select {} // killed by the test
+}
+
+// report tells what becomes of the job, to its end.
+func report(pid int, events io.Writer) {
 	for {
 		var status syscall.WaitStatus
-		if _, err := syscall.Wait4(cmd.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil {
+		if _, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil); err != nil {
 			if err == syscall.EINTR {
 				continue
 			}
 			fmt.Fprintln(events, err)
-			return 3
+			return
 		}
 		switch {
 		case status.Stopped():
@@ -171,14 +183,13 @@ func shell() int {
 		default:
 			fmt.Fprintln(events, "exited", status.ExitStatus())
 		}
-		return 0
+		return
 	}
 }
 
 // obey does as told by the test, with the job's process group.
 func obey(pgrp, tty int) {
-	in := bufio.NewScanner(os.NewFile(fdCommands, "commands"))
-	for in.Scan() {
+	for in := bufio.NewScanner(os.NewFile(fdCommands, "commands")); in.Scan(); {
 		switch in.Text() {
 		case "fg":
 			unix.IoctlSetPointerInt(tty, unix.TIOCSPGRP, pgrp)
@@ -189,8 +200,5 @@ func obey(pgrp, tty int) {
 			unix.IoctlSetPointerInt(tty, unix.TIOCSPGRP, unix.Getpgrp())
 			fmt.Fprintln(os.NewFile(fdEvents, "events"), "taken")
 		}
-	}
-	if err := in.Err(); err != nil && err != io.EOF {
-		fmt.Fprintln(os.Stderr, err)
 	}
 }

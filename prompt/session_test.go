@@ -5,6 +5,7 @@ package prompt
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -39,7 +40,7 @@ type session struct {
 	stdout   *os.File // what the job wrote to stdout and stderr
 
 	grown chan struct{} // has an element when screen has grown
-	done  chan struct{} // closed when nobody has the terminal any more
+	done  chan struct{} // closed when no one can write to the terminal any more
 	mu    sync.Mutex    // guards screen
 	all   []byte        // transcript: every byte written to the terminal
 }
@@ -130,40 +131,54 @@ func (s *session) read() {
 	}
 }
 
-// screen is the transcript so far.
-func (s *session) screen() string {
+// transcript is what the terminal was shown so far, and whether that is all.
+func (s *session) transcript() (screen string, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return string(s.all)
+	screen, _, ended = strings.Cut(string(s.all), theEnd)
+	return screen, ended
+}
+
+func (s *session) screen() string {
+	screen, _ := s.transcript()
+	return screen
+}
+
+// await waits until done is true of what the terminal was shown.
+func (s *session) await(what string, done func(screen string, ended bool) bool) {
+	s.t.Helper()
+	deadline := time.After(patience)
+	for !done(s.transcript()) {
+		select {
+		case <-s.grown:
+		case <-deadline:
+			s.t.Fatalf("waited for %s; screen: %q", what, s.screen())
+		}
+	}
 }
 
 // see waits until text has been shown n times.
 func (s *session) see(text string, n int) {
 	s.t.Helper()
-	deadline := time.After(patience)
-	for strings.Count(s.screen(), text) < n {
-		select {
-		case <-s.grown:
-		case <-deadline:
-			s.t.Fatalf("waited for %q, %d times; screen: %q", text, n, s.screen())
-		}
-	}
+	s.await(fmt.Sprintf("%q, %d times", text, n), func(screen string, _ bool) bool {
+		return strings.Count(screen, text) >= n
+	})
 }
 
-// seeOrEnd waits until text is shown, or the terminal given up, and tells which.
-func (s *session) seeOrEnd(text string) bool {
+// seeOrEnd waits until text is shown, or the job has ended without.
+func (s *session) seeOrEnd(text string) (seen bool) {
 	s.t.Helper()
-	deadline := time.After(patience)
-	for !strings.Contains(s.screen(), text) {
-		select {
-		case <-s.grown:
-		case <-s.done:
-			return strings.Contains(s.screen(), text)
-		case <-deadline:
-			s.t.Fatalf("neither %q nor the end; screen: %q", text, s.screen())
-		}
-	}
-	return true
+	s.await("a question or the end", func(screen string, ended bool) bool {
+		seen = strings.Contains(screen, text)
+		return seen || ended
+	})
+	return seen
+}
+
+// over waits for the end of the job and of what it shows.
+func (s *session) over() {
+	s.t.Helper()
+	s.await("the end", func(_ string, ended bool) bool { return ended })
 }
 
 func (s *session) typed(text string) {
@@ -242,7 +257,7 @@ func (s *session) wantAnswer(want string) {
 	}
 }
 
-// ended waits for the end of the terminal and checks the whole transcript, and
+// ended waits for the end of the job and checks the whole transcript, and
 // that stdio is as it was.
 func (s *session) ended(screen string) {
 	s.t.Helper()
@@ -250,20 +265,12 @@ func (s *session) ended(screen string) {
 	if got := s.screen(); got != screen {
 		s.t.Errorf("screen: got %q, want %q", got, screen)
 	}
+	s.cmd.Process.Kill() // or it would hold stdout
 	if out, _ := io.ReadAll(s.stdout); len(out) > 0 {
 		s.t.Errorf("stdout and stderr: got %q, want nothing", out)
 	}
 	if in, _ := io.ReadAll(s.stdin); string(in) != peerBytes {
 		s.t.Errorf("stdin: %q is left, want %q", in, peerBytes)
-	}
-}
-
-func (s *session) over() {
-	s.t.Helper()
-	select {
-	case <-s.done:
-	case <-time.After(patience):
-		s.t.Fatalf("the terminal is still held; screen: %q", s.screen())
 	}
 }
 

@@ -198,14 +198,12 @@ func TestContextEndsWhileStopped(t *testing.T) {
 	s.wantEvent("stopped SIGTTIN")
 	s.control.WriteString("c")
 	s.tell("bg")
-	// It may be stopped once more, by SIGTTOU, if it saw SIGCONT before the order.
-	if e := s.event(); e == "stopped SIGTTOU" {
-		s.tell("fg")
-	}
 	if r := s.result(); r.Err != errCalledOff.Error() {
 		t.Errorf("got %+v, want the context's cause", r)
 	}
+	s.wantEvent("exited 0")
 	s.wantEcho(true, "after the context's end")
+	s.ended("\r" + ask1 + "\r\n")
 }
 
 func TestStartedInBackground(t *testing.T) {

@@ -45,25 +45,32 @@ func (t *terminal) ask(ctx context.Context, q Question) ([]byte, error) {
 	unix.Write(t.fd, []byte("\r"))
 	for {
 		answer, caught, err := t.askOnce(ctx, q)
-		switch {
-		case len(caught) > 0:
-			Wipe(answer)
-			err = deliver(ctx, caught)
-		case errors.Is(err, errBackground):
-			if !suspend(ctx) {
-				return nil, err
-			}
-			err = nil
-		default:
+		if len(caught) == 0 && !errors.Is(err, errBackground) {
 			return answer, err
 		}
-		if err == nil {
-			err = ctx.Err() // it may have ended while we were stopped
-		}
-		if err != nil {
+		Wipe(answer)
+		if err := t.interrupted(ctx, caught); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// interrupted does what the signals ask for, or stops us as a read in the
+// background does. It returns nil if the question is to be asked anew.
+func (t *terminal) interrupted(ctx context.Context, caught []syscall.Signal) error {
+	if len(caught) > 0 {
+		if err := deliver(ctx, caught); err != nil {
+			return err
+		}
+	} else if !suspend(ctx) {
+		return errBackground
+	}
+	if !t.foreground() {
+		// A shell's kill continues us too. Asking in the background would stop
+		// us before the program's own handler had ended ctx.
+		settle(ctx, nil)
+	}
+	return ctx.Err()
 }
 
 // askOnce shows the question and reads a line. Whatever happens, the terminal is

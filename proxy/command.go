@@ -18,8 +18,9 @@ import (
 const commandGrace = 500 * time.Millisecond
 
 // CommandDialer dials by a command that connects its stdin and stdout with a
-// host and port, and that prepare makes; env is added to its environment.
-func CommandDialer(prepare func(host string, port int) (*exec.Cmd, error), stderr *os.File, env ...string) DialFunc {
+// host and port, and that prepare makes; messages call it by name. env is added
+// to its environment.
+func CommandDialer(name string, prepare func(host string, port int) (*exec.Cmd, error), stderr *os.File, env ...string) DialFunc {
 	return func(_ context.Context, host string, port int) (net.Conn, error) {
 		cmd, err := prepare(host, port)
 		if err != nil {
@@ -27,9 +28,9 @@ func CommandDialer(prepare func(host string, port int) (*exec.Cmd, error), stder
 		}
 		cmd.Env = append(os.Environ(), env...)
 		cmd.Stderr = stderr
-		conn, err := startCommand(cmd)
+		conn, err := startCommand(name, cmd)
 		if err != nil {
-			return nil, fmt.Errorf("start %q: %w", cmd, err)
+			return nil, &CommandError{name, err}
 		}
 		return conn, nil
 	}
@@ -37,6 +38,7 @@ func CommandDialer(prepare func(host string, port int) (*exec.Cmd, error), stder
 
 // command is a running command as a net.Conn. Close ends the process and waits.
 type command struct {
+	name    string
 	cmd     *exec.Cmd
 	in, out *os.File // our ends of its stdin and stdout
 	got     bool     // a byte came from it; of the reading goroutine alone
@@ -46,7 +48,8 @@ type command struct {
 	err   error // what Wait returned
 }
 
-// CommandError says that a command ended before its host said anything.
+// CommandError says that a command did not start, or ended before its host said
+// anything.
 type CommandError struct {
 	Command string
 	Err     error
@@ -55,7 +58,7 @@ type CommandError struct {
 func (e *CommandError) Error() string { return fmt.Sprintf("%s: %v", e.Command, e.Err) }
 func (e *CommandError) Unwrap() error { return e.Err }
 
-func startCommand(cmd *exec.Cmd) (*command, error) {
+func startCommand(name string, cmd *exec.Cmd) (*command, error) {
 	childIn, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -67,7 +70,7 @@ func startCommand(cmd *exec.Cmd) (*command, error) {
 		return nil, err
 	}
 	defer childOut.Close()
-	c := &command{cmd: cmd, in: in, out: out}
+	c := &command{name: name, cmd: cmd, in: in, out: out}
 	c.cmd.Stdin, c.cmd.Stdout = childIn, childOut
 	if err := c.cmd.Start(); err != nil {
 		in.Close()
@@ -93,7 +96,7 @@ func (c *command) Read(p []byte) (int, error) {
 	c.got = c.got || n > 0
 	if errors.Is(err, io.EOF) && !c.got {
 		if failed := c.end(); failed != nil {
-			return 0, &CommandError{c.cmd.String(), failed}
+			return 0, &CommandError{c.name, failed}
 		}
 	}
 	return n, err
