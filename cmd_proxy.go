@@ -182,7 +182,9 @@ func (o *proxyOptions) dial(ctx context.Context, stdout *os.File, log *slog.Logg
 			return nil, false, err
 		}
 		plan.route.Retrying = waiting.because
+		warning := o.warnOfTimeout(plan.settings.ConnectTimeout)
 		conn, err = plan.route.Dial(ctx)
+		warning.Stop()
 		name, why, ok := leaveToSSH(err)
 		if !ok || o.delegated[name] || !plan.mayDelegate[name] {
 			return conn, pass, err
@@ -190,6 +192,18 @@ func (o *proxyOptions) dial(ctx context.Context, stdout *os.File, log *slog.Logg
 		log.Info("cannot log in to hop, ssh may", "hop", name, "why", why)
 		o.delegated[name] = true
 	}
+}
+
+// warnOfTimeout says, before ssh's ConnectTimeout ends us, that it is an answer
+// which is waited for.
+func (o *proxyOptions) warnOfTimeout(timeout time.Duration) *time.Timer {
+	const ahead = 3 * time.Second
+	warning := time.AfterFunc(timeout-ahead, func() {
+		if timeout > ahead && o.person.asker.Asking() != "" {
+			printError("%s: ssh's ConnectTimeout of %v is nearly over, and an answer is still awaited", o.alias, timeout)
+		}
+	})
+	return warning
 }
 
 // logger writes to the log file, to stderr under -v, or nowhere.

@@ -100,7 +100,7 @@ func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error
 	}
 	s.HostName, s.Port = o.host, o.port
 	b := &routeBuilder{file: o.file, engine: o.engine, path: []string{o.alias}, log: log,
-		delegated: o.delegated, mayDelegate: map[string]bool{}, ask: o.person.ask, tell: o.person.tell}
+		delegated: o.delegated, mayDelegate: map[string]bool{}, ask: o.person.ask, tell: o.person.tell, show: o.person.show}
 	base, legs, err := b.build(ctx, s)
 	if err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ type routeBuilder struct {
 	delegated   map[string]bool // hops that ssh shall log in to
 	mayDelegate map[string]bool // those that it may
 	ask         auth.AskFunc
-	tell        func(line string)
+	tell, show  func(text string)
 }
 
 // build returns how to reach s: by what means the first host is dialed, and

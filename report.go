@@ -177,8 +177,8 @@ func newWaiting(host string, p *person) *waiting {
 	w.timer = time.AfterFunc(waitNotice, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if p.asker.Asking() != "" {
-			return // the user sees what is waited for
+		if p.asked.Load() {
+			return
 		}
 		if w.why != nil {
 			printError("%s: still connecting: %v", host, w.why)

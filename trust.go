@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"slices"
-	"strings"
 
 	"golang.org/x/crypto/ssh"
 
@@ -32,7 +31,7 @@ func (b *routeBuilder) hostKeys(s *config.Settings) (*auth.HostKeys, error) {
 		h.Info = func(string) {}
 	}
 	if !s.BatchMode {
-		h.FingerprintAsIn10 = s.AtLeast10_1() // for now
+		h.FingerprintAsIn10 = s.AtLeast10_1
 		h.Ask = func(ctx context.Context, text string) (string, error) {
 			answer, err := b.ask(ctx, text, true, false)
 			return string(answer), err
@@ -85,5 +84,5 @@ func (b *routeBuilder) banner(s *config.Settings) func(string) {
 	if isQuiet(s) {
 		return nil
 	}
-	return func(text string) { b.tell(strings.TrimSuffix(auth.Visible(text), "\n")) }
+	return func(text string) { b.show(auth.Visible(text)) }
 }

@@ -69,8 +69,8 @@ type HostKeys struct {
 	// Ask puts a question and returns the answer. Nil is nobody to ask, as under
 	// BatchMode: refuse.
 	Ask               func(ctx context.Context, text string) (string, error)
-	FingerprintHash   string // FingerprintHash; "" is SHA256
-	FingerprintAsIn10 bool   // word the question as OpenSSH 10.1 and later do
+	FingerprintHash   string      // FingerprintHash; "" is SHA256
+	FingerprintAsIn10 func() bool // whether to word the question as OpenSSH 10.1 and later do; nil is no
 
 	// Warn takes the lines that ssh prints to stderr as errors, Info those it
 	// leaves out under LogLevel ERROR. Nil discards; a nil Info is Warn.

@@ -37,7 +37,7 @@ func (h *HostKeys) askNew(ctx context.Context, p *place, key ssh.PublicKey) erro
 	}
 	fingerprint := h.fingerprint(key)
 	line := " " + fingerprint + "."
-	if h.FingerprintAsIn10 {
+	if h.FingerprintAsIn10 != nil && h.FingerprintAsIn10() {
 		line = ": " + fingerprint
 	}
 	text := fmt.Sprintf("The authenticity of host '%.200s (%s)' can't be established.\n%s key fingerprint is%s\n%s\n%s",

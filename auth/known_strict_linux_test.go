@@ -266,7 +266,7 @@ func (st *stage) ours(t *testing.T, s *scene, h home) (record, *HostKeys, error)
 	}
 	var rec record
 	hk := &HostKeys{Host: st.sshd.Addr, Port: st.sshd.Port, Alias: s.alias, Known: k, UserFile: h.user,
-		Addr: netip.MustParseAddr(st.sshd.Addr), Strict: stricts[s.strict], FingerprintAsIn10: st.version >= 1001}
+		Addr: netip.MustParseAddr(st.sshd.Addr), Strict: stricts[s.strict], FingerprintAsIn10: func() bool { return st.version >= 1001 }}
 	if s.host != "" {
 		hk.Host, hk.Port, hk.Addr = s.host, 22, netip.Addr{}
 	}

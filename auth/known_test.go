@@ -83,7 +83,7 @@ func TestQuestionByVersion(t *testing.T) {
 		true:  "\nECDSA key fingerprint is: " + ssh.FingerprintSHA256(key) + "\n",
 	} {
 		var asked string
-		h := &HostKeys{Host: "jump", Known: known(t), Strict: StrictAsk, UserFile: os.DevNull, FingerprintAsIn10: in10,
+		h := &HostKeys{Host: "jump", Known: known(t), Strict: StrictAsk, UserFile: os.DevNull, FingerprintAsIn10: func() bool { return in10 },
 			Ask: func(_ context.Context, text string) (string, error) { asked = text; return "", nil }}
 		if err := h.Check(t.Context(), key); err == nil || !strings.Contains(asked, want) {
 			t.Errorf("got %q, %v, want %q", asked, err, want)

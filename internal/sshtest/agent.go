@@ -3,7 +3,9 @@
 package sshtest
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,8 +47,16 @@ func StartAgent(keys ...*Key) (*Agent, error) {
 }
 
 func (a *Agent) add(keys []*Key) error {
-	if !poll(5*time.Second, func() bool { _, err := os.Stat(a.Socket); return err == nil }) {
-		return fmt.Errorf("ssh-agent makes no socket")
+	// The socket is there a moment before the agent listens on it.
+	up := poll(5*time.Second, func() bool {
+		c, err := net.Dial("unix", a.Socket)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	if !up {
+		return errors.New("ssh-agent does not listen after 5 s")
 	}
 	program, err := Peer("ssh-add")
 	if err != nil {
