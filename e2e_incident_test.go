@@ -210,9 +210,9 @@ func oneRefusal(text string) bool {
 	return ok
 }
 
-// printable says whether no terminal acts on text.
+// printable says whether no terminal acts on text, but for the ends of lines.
 func printable(text string) bool {
-	return !strings.ContainsFunc(text, func(r rune) bool {
+	return !strings.ContainsFunc(strings.ReplaceAll(text, "\r\n", "\n"), func(r rune) bool {
 		return r != '\n' && r != '\t' && !unicode.IsPrint(r) || r == unicode.ReplacementChar
 	})
 }
@@ -398,8 +398,9 @@ func TestBannerFirst(t *testing.T) {
 	}
 }
 
-// TestR17NoSuchUser: a user that is in no database is one by $HOME and $USER.
-func TestR17NoSuchUser(t *testing.T) {
+// stranger makes a home, and runs the program as a user who is in no database.
+func stranger(t *testing.T) (home string, run func(env []string, args ...string) (stdout, stderr string, status int)) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("to be another user takes root")
 	}
@@ -421,14 +422,14 @@ func TestR17NoSuchUser(t *testing.T) {
 	if err := os.WriteFile(bin, text, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	home := filepath.Join(dir, "home")
+	home = filepath.Join(dir, "home")
 	if err := os.MkdirAll(filepath.Join(home, ".ssh"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(home, ".ssh", "config"), []byte("Host h\n\tHostName h.example\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	run := func(env []string, args ...string) (stdout, stderr string, status int) {
+	return home, func(env []string, args ...string) (stdout, stderr string, status int) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, setpriv, append([]string{"--reuid", "54321", "--regid", "54321", "--clear-groups", bin}, args...)...)
@@ -438,6 +439,11 @@ func TestR17NoSuchUser(t *testing.T) {
 		cmd.Run()
 		return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 	}
+}
+
+// TestR17NoSuchUser: a user that is in no database is one by $HOME and $USER.
+func TestR17NoSuchUser(t *testing.T) {
+	home, run := stranger(t)
 	// The configuration of the user's home, whom it takes for $USER.
 	named := []string{"HOME=" + home, "USER=nobodys"}
 	stdout, stderr, status := run(named, "config", "-F", filepath.Join(home, ".ssh", "config"), "h")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -43,13 +44,40 @@ func (h *Hop) Dial(ctx context.Context, host string, port int) (net.Conn, error)
 		OriginPort uint32
 	}{host, uint32(port), "127.0.0.1", 65535})
 	start := time.Now()
-	ch, reqs, err := h.client.OpenChannel("direct-tcpip", payload)
+	ch, reqs, err := h.open(ctx, "direct-tcpip", payload)
 	if err != nil {
 		return nil, h.openError(ctx, net.JoinHostPort(host, strconv.Itoa(port)), err)
 	}
 	h.log.Debug("channel opened", "hop", h.name, "to", host, "port", port, "after", time.Since(start))
 	go ssh.DiscardRequests(reqs) // ends with the channel
 	return &channel{Channel: ch, hop: h}, nil
+}
+
+// open opens a channel. The library leaves one unanswered that it opens while
+// the connection ends, so its end and that of ctx are waited for as well.
+func (h *Hop) open(ctx context.Context, kind string, payload []byte) (ssh.Channel, <-chan *ssh.Request, error) {
+	type opened struct {
+		ch   ssh.Channel
+		reqs <-chan *ssh.Request
+		err  error
+	}
+	answer := make(chan opened, 1)
+	go func() { // ends with the answer; without one it holds nothing but memory
+		ch, reqs, err := h.client.OpenChannel(kind, payload)
+		answer <- opened{ch, reqs, err}
+	}()
+	select {
+	case o := <-answer:
+		return o.ch, o.reqs, o.err
+	case <-h.over:
+	case <-ctx.Done():
+	}
+	select { // both may be ready
+	case o := <-answer:
+		return o.ch, o.reqs, o.err
+	default:
+		return nil, nil, io.EOF
+	}
 }
 
 func (h *Hop) openError(ctx context.Context, target string, err error) error {
@@ -76,7 +104,7 @@ func (h *Hop) clearNagle() {
 	if !holdsNagle(version) {
 		return
 	}
-	ch, reqs, err := h.client.OpenChannel("session", nil)
+	ch, reqs, err := h.open(context.Background(), "session", nil)
 	if err != nil {
 		h.log.Debug("no-op session refused: Nagle's algorithm stays on", "hop", h.name, "why", err)
 		return

@@ -57,6 +57,7 @@ type Hop struct {
 	client *ssh.Client
 
 	noDelay sync.Once     // guards the one no-op session
+	over    chan struct{} // closed when the library takes no more packets
 	done    chan struct{} // closed when the connection has ended
 
 	mu     sync.Mutex // guards closed and err
@@ -95,10 +96,10 @@ func Dial(ctx context.Context, cfg *Config, dial DialFunc) (*Hop, error) {
 		cfg.HostKeys.Addr = tcp.AddrPort().Addr().Unmap()
 	}
 	start := time.Now()
-	h := &Hop{name: cfg.Name, log: cfg.Log, conn: newConn(below), done: make(chan struct{})}
+	h := &Hop{name: cfg.Name, log: cfg.Log, conn: newConn(below), over: make(chan struct{}), done: make(chan struct{})}
 	// NewClientConn knows no context and has no deadline of its own.
 	stop := context.AfterFunc(ctx, func() { h.conn.Close() })
-	h.client, err = handshake(ctx, cfg, h.conn)
+	h.client, err = h.handshake(ctx, cfg)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -114,7 +115,7 @@ func Dial(ctx context.Context, cfg *Config, dial DialFunc) (*Hop, error) {
 	return h, nil
 }
 
-func handshake(ctx context.Context, cfg *Config, c *conn) (*ssh.Client, error) {
+func (h *Hop) handshake(ctx context.Context, cfg *Config) (*ssh.Client, error) {
 	clientConfig, err := cfg.client(ctx)
 	if err != nil {
 		return nil, err
@@ -139,7 +140,7 @@ func handshake(ctx context.Context, cfg *Config, c *conn) (*ssh.Client, error) {
 		refused = cfg.HostKeys.Check(ctx, key)
 		return refused
 	}
-	sshConn, chans, reqs, err := ssh.NewClientConn(c, cfg.Name, clientConfig)
+	sshConn, chans, reqs, err := ssh.NewClientConn(h.conn, cfg.Name, clientConfig)
 	if refused != nil {
 		return nil, refused
 	}
@@ -152,7 +153,46 @@ func handshake(ctx context.Context, cfg *Config, c *conn) (*ssh.Client, error) {
 		}
 		return nil, err
 	}
-	return ssh.NewClient(sshConn, chans, reqs), nil
+	go h.answer(reqs) // ends when the library takes no more packets
+	none := make(chan *ssh.Request)
+	close(none)
+	return ssh.NewClient(sshConn, chans, none), nil
+}
+
+// answer refuses the host's requests, keepalives among them, as OpenSSH does.
+func (h *Hop) answer(reqs <-chan *ssh.Request) {
+	for r := range reqs {
+		if r.WantReply {
+			r.Reply(false, nil)
+		}
+	}
+	close(h.over)
+}
+
+// waitGrace is how long the library may take to say why it has ended.
+const waitGrace = 500 * time.Millisecond
+
+var errProtocol = errors.New("the host broke the SSH protocol")
+
+// wait returns why the connection has ended. The library's Wait does not return
+// when a host goes on sending after it broke the protocol (x/crypto v0.58: its
+// reader then waits for one that has gone), and neither do three goroutines of
+// it. They hold nothing but memory.
+func (h *Hop) wait() error {
+	ended := make(chan error, 1)
+	go func() { ended <- h.client.Wait() }() // see above
+	select {
+	case err := <-ended:
+		return err
+	case <-h.over:
+	}
+	h.conn.Close()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(waitGrace):
+		return errProtocol
+	}
 }
 
 // watch keeps the connection alive until it ends and records why. It is the
@@ -177,7 +217,7 @@ func (h *Hop) watch(cfg *Config) {
 		}
 		probed <- err
 	}()
-	err := h.client.Wait()
+	err := h.wait()
 	cancel()
 	if silent := (*keepalive.SilentError)(nil); errors.As(<-probed, &silent) {
 		err = silent

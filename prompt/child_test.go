@@ -158,13 +158,14 @@ func shell() int {
 	signal.Ignore(syscall.SIGTTOU)
 	fmt.Fprintln(events, "started", cmd.Process.Pid)
 	go obey(cmd.Process.Pid, int(tty.Fd())) // ends with the process
-	report(cmd.Process.Pid, events)
+	report(cmd.Process.Pid, int(tty.Fd()), events)
 	tty.WriteString(theEnd)
 	select {} // killed by the test
 }
 
-// report tells what becomes of the job, to its end.
-func report(pid int, events io.Writer) {
+// report tells what becomes of the job, to its end. When the job stops, the
+// shell takes the terminal.
+func report(pid, tty int, events io.Writer) {
 	for {
 		var status syscall.WaitStatus
 		if _, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil); err != nil {
@@ -176,6 +177,7 @@ func report(pid int, events io.Writer) {
 		}
 		switch {
 		case status.Stopped():
+			unix.IoctlSetPointerInt(tty, unix.TIOCSPGRP, unix.Getpgrp())
 			fmt.Fprintln(events, "stopped", unix.SignalName(status.StopSignal()))
 			continue
 		case status.Signaled():
