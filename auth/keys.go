@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/rsa"
-	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -257,9 +257,9 @@ func (s *Session) parse(file string, text []byte) (any, error) {
 		}
 		return key, err
 	}
-	if _, err := ssh.ParseRawPrivateKeyWithPassphrase(text, []byte("x")); err != nil && !errors.Is(err, x509.IncorrectPasswordError) {
-		s.beyond = append(s.beyond, "the key in "+file) // no passphrase would do
-		return nil, fmt.Errorf("identity file %s: %w", file, err)
+	if name := foreignCipher(text); name != "" { // no passphrase would do
+		s.beyond = append(s.beyond, "the key in "+file)
+		return nil, fmt.Errorf("identity file %s: encrypted with %q, which is not supported", file, name)
 	}
 	for range s.Prompts {
 		if s.Ask == nil {
@@ -276,6 +276,24 @@ func (s *Session) parse(file string, text []byte) (any, error) {
 		}
 	}
 	return nil, &EncryptedKeyError{file}
+}
+
+// foreignCipher is the cipher of a key file of OpenSSH (PROTOCOL.key) that the
+// library cannot undo, "" if it can.
+func foreignCipher(text []byte) string {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return ""
+	}
+	var header struct {
+		Cipher string
+		Rest   []byte `ssh:"rest"`
+	}
+	rest, ok := bytes.CutPrefix(block.Bytes, []byte("openssh-key-v1\x00"))
+	if !ok || ssh.Unmarshal(rest, &header) != nil || header.Cipher == "aes256-ctr" || header.Cipher == "aes256-cbc" {
+		return ""
+	}
+	return header.Cipher
 }
 
 // addToAgent gives the agent a key that was read from a file, if the user wants

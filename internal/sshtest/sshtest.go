@@ -98,6 +98,10 @@ func debianPackage(name string) string {
 		return "openssh-client"
 	case "nc":
 		return "netcat-openbsd"
+	case "dropbear", "dropbearconvert", "dropbearkey":
+		return "dropbear-bin"
+	case "useradd", "userdel", "chpasswd":
+		return "passwd"
 	case "nft":
 		return "nftables"
 	case "ip":
