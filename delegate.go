@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +26,16 @@ import (
 
 // throughSSH dials over a delegated hop. before are its jumps, as far as they
 // were given with it and are not its own stanza's.
-func (b *routeBuilder) throughSSH(s *config.Settings, jump config.Jump, before []config.Jump) proxy.DialFunc {
+func (b *routeBuilder) throughSSH(s *config.Settings, jump config.Jump, before []config.Jump) (proxy.DialFunc, error) {
+	// ssh puts these into the command line that a shell gets.
+	if err := cmp.Or(config.CheckHost(s.HostName), config.CheckUser(s.User)); err != nil {
+		return nil, err
+	}
+	// Two hops that are each other's jump would start processes without end.
+	parents := os.Getenv(runningFor)
+	if slices.Contains(strings.Split(parents, ","), "ssh:"+s.Alias) {
+		return nil, &config.LoopError{Source: s.ProxySource, Host: s.Alias}
+	}
 	prepare := func(host string, port int) (*exec.Cmd, error) {
 		args, err := b.sshArgs(s, jump, before)
 		if err != nil {
@@ -35,7 +46,7 @@ func (b *routeBuilder) throughSSH(s *config.Settings, jump config.Jump, before [
 		}
 		return exec.Command("ssh", append(args, "-W", net.JoinHostPort(host, strconv.Itoa(port)), "--", jump.Host)...), nil
 	}
-	return proxy.CommandDialer("ssh -W at hop "+s.Alias, prepare, os.Stderr)
+	return proxy.CommandDialer("ssh -W at hop "+s.Alias, prepare, os.Stderr, runningFor+"="+parents+",ssh:"+s.Alias), nil
 }
 
 func (b *routeBuilder) sshArgs(s *config.Settings, jump config.Jump, before []config.Jump) ([]string, error) {
@@ -68,7 +79,7 @@ func (b *routeBuilder) ownCommand(before []config.Jump) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find this program: %w", err)
 	}
-	words := []string{shellQuote(exe), "proxy", "--alias", "%n", "--user", "%r"}
+	words := []string{shellQuote(exe), "proxy", "--alias", "%n", "--user", "'%r'"}
 	if b.file != "" {
 		words = append(words, "-F", shellQuote(b.file))
 	}

@@ -109,3 +109,28 @@ func TestLeftToSSH(t *testing.T) {
 		t.Errorf("StayClient builtin: got exit %d and %q, want it denied", status, stderr)
 	}
 }
+
+// TestDelegatedRefuses: no name of a stanza reaches the shell that ssh runs our
+// command by, and hops that lead to each other end.
+func TestDelegatedRefuses(t *testing.T) {
+	w := newWorld(t)
+	canary := filepath.Join(w.client.Dir, "canary")
+	w.ignoreStay()
+	if err := w.client.Append(
+		"Host name", " StayClient openssh", " HostName $(touch${IFS}"+canary+")",
+		"Host user", " StayClient openssh", " HostName 127.0.0.1", " User \"`touch "+canary+"`\"",
+		"Host here", " StayClient openssh", " HostName 127.0.0.1", " ProxyJump there",
+		"Host there", " StayClient openssh", " HostName 127.0.0.1", " ProxyJump here",
+	); err != nil {
+		t.Fatal(err)
+	}
+	for jump, want := range map[string]string{"name": "invalid host name", "user": "invalid user name", "here": "jumphost loop via here"} {
+		stdout, stderr, status := w.proxy(nil, append([]string{"-J", jump}, w.targetArgs()...)...)
+		if stdout != "" || status != exitNoReach || !strings.Contains(stderr, want) {
+			t.Errorf("%s: got %q, exit %d and %q, want %q", jump, stdout, status, stderr, want)
+		}
+	}
+	if _, err := os.Stat(canary); err == nil {
+		t.Error("got a command run by a name, want none")
+	}
+}

@@ -159,7 +159,8 @@ func (b *routeBuilder) build(ctx context.Context, s *config.Settings) (proxy.Dia
 	}
 	if hs.StayClient == "openssh" || hs.StayClient == "auto" && (b.delegated[hs.Alias] || hs.PKCS11Provider != "") {
 		b.log.Info("hop left to ssh -W", "hop", hs.Alias)
-		return b.throughSSH(hs, last, rest), nil, nil
+		base, err := b.throughSSH(hs, last, rest)
+		return base, nil, err
 	}
 	b.mayDelegate[hs.Alias] = hs.StayClient == "auto"
 	base, legs, err := b.build(ctx, hs)

@@ -32,9 +32,9 @@ const (
 )
 
 // HostKeys decides whether a host's key is the one its user trusts, as
-// OpenSSH's verify_host_key and check_host_key (sshconnect.c) do. One value
-// serves one connection: the key accepted first is the only one it accepts
-// again, at every rekey (CVE-2026-60002).
+// OpenSSH's verify_host_key and check_host_key (sshconnect.c) do. It serves one
+// connection at a time, from Start on: the key accepted first is the only one
+// that it accepts again, at every rekey (CVE-2026-60002).
 //
 // VerifyHostKeyDNS is not done: fingerprints in DNS are neither asked for nor
 // trusted, as if it was "no".
@@ -163,6 +163,14 @@ func (h *HostKeys) samePin(pinned []byte, key ssh.PublicKey) error {
 		return fmt.Errorf("host key changed within the connection: %s", ssh.FingerprintSHA256(key))
 	}
 	return nil
+}
+
+// Start begins a connection: no key is pinned yet. addr is that of a host which
+// is reached directly, else the zero value.
+func (h *HostKeys) Start(addr netip.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Addr, h.accepted, h.distrusted = addr, nil, false
 }
 
 // PasswordsAllowed says whether secrets may be sent on this connection. It is

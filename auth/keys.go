@@ -3,6 +3,7 @@ package auth
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/rsa"
 	"encoding/pem"
 	"errors"
@@ -252,7 +253,9 @@ func (s *Session) parse(file string, text []byte) (any, error) {
 	key, err := ssh.ParseRawPrivateKey(text)
 	if missing := (*ssh.PassphraseMissingError)(nil); !errors.As(err, &missing) {
 		if err != nil {
-			s.beyond = append(s.beyond, "the key in "+file)
+			if bytes.Contains(text, []byte("PRIVATE KEY-----")) { // of a kind that ssh may read
+				s.beyond = append(s.beyond, "the key in "+file)
+			}
 			err = fmt.Errorf("identity file %s: %w", file, err)
 		}
 		return key, err
@@ -313,6 +316,7 @@ func (s *Session) addToAgent(file string, key any) {
 		return
 	}
 	defer conn.Close()
+	defer context.AfterFunc(s.ctx, func() { conn.Close() })() // it may ask its user
 	err = agent.NewClient(conn).Add(agent.AddedKey{
 		PrivateKey: key, Comment: file, ConfirmBeforeUse: s.AddKeys.Confirm, LifetimeSecs: uint32(s.AddKeys.Lifetime.Seconds()),
 	})
@@ -391,6 +395,9 @@ func (s *Session) agentSigners() []ssh.Signer {
 	s.mu.Lock()
 	s.agent = conn
 	s.mu.Unlock()
+	if s.ctx.Err() != nil { // its end has missed this one
+		conn.Close()
+	}
 	signers, err := agent.NewClient(conn).Signers()
 	if err != nil {
 		s.note("agent %s: %v", s.AgentSocket, err)

@@ -84,8 +84,8 @@ type Session struct {
 	ready    bool         // keys were collected
 	partial  int          // partial successes seen
 	disabled map[string]bool
-	password int // how often each was asked
-	rounds   int
+	password int  // how often it was asked for
+	rounds   int  // of keyboard-interactive logins
 	asked    bool // the server has sent a question
 
 	notes, beyond []string
@@ -107,6 +107,12 @@ func (s *Session) Close() error {
 		return nil
 	}
 	return s.agent.Close()
+}
+
+// Forget drops what the login needed, decrypted keys among it, and closes it.
+func (s *Session) Forget() {
+	s.all, s.keys = nil, nil
+	s.Close()
 }
 
 // NoSecrets rules out the methods that would give a secret away.
@@ -209,15 +215,18 @@ func (s *Session) nextRound() ssh.AuthMethod {
 	})
 }
 
-// answer asks the user. Without an answer it is empty, as in ssh; that the login
-// ended meanwhile is an error. The library wants a string, which cannot be wiped.
+// answer asks the user. Where there is no answer there will be no other: ssh sends
+// empty ones, which count as failures at the host. The library wants a string,
+// which cannot be wiped.
 func (s *Session) answer(text string, echo bool) (string, error) {
 	b, err := s.Ask(s.ctx, text, echo, false)
 	if s.ctx.Err() != nil {
 		return "", context.Cause(s.ctx)
 	}
-	if err != nil {
+	if err != nil { // nobody to ask, or somebody who would not answer
 		s.note("%v", err)
+		s.NoSecrets()
+		return "", err
 	}
 	defer clear(b)
 	return string(b), nil

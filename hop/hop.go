@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -38,6 +39,10 @@ type Config struct {
 	// Banner is told what the host says before the login, as it came; nil
 	// where nobody shall see it.
 	Banner func(text string)
+
+	// LoggingIn, if not nil, is told that the key exchange is done, perhaps
+	// more than once: what follows may take the user's time.
+	LoggingIn func()
 
 	Interval time.Duration // silence before a probe; 0: never probe
 	GiveUp   time.Duration // silence after which the hop is dead
@@ -92,9 +97,11 @@ func Dial(ctx context.Context, cfg *Config, dial DialFunc) (*Hop, error) {
 	if err != nil {
 		return nil, err
 	}
+	var addr netip.Addr
 	if tcp, ok := below.RemoteAddr().(*net.TCPAddr); ok {
-		cfg.HostKeys.Addr = tcp.AddrPort().Addr().Unmap()
+		addr = tcp.AddrPort().Addr().Unmap()
 	}
+	cfg.HostKeys.Start(addr)
 	start := time.Now()
 	h := &Hop{name: cfg.Name, log: cfg.Log, conn: newConn(below), over: make(chan struct{}), done: make(chan struct{})}
 	// NewClientConn knows no context and has no deadline of its own.
@@ -121,9 +128,15 @@ func (h *Hop) handshake(ctx context.Context, cfg *Config) (*ssh.Client, error) {
 		return nil, err
 	}
 	login := cfg.Login.Start(ctx)
-	defer login.Close()
+	defer login.Forget()
 	defer context.AfterFunc(ctx, func() { login.Close() })() // an agent may ask its user
 	clientConfig.AuthCallback = func(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
+		if err := h.conn.err(); err != nil {
+			return nil, err // the library takes a dead line for a refusal
+		}
+		if cfg.LoggingIn != nil {
+			cfg.LoggingIn()
+		}
 		if !cfg.HostKeys.PasswordsAllowed() {
 			login.NoSecrets()
 		}

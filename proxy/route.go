@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -40,7 +41,10 @@ type Route struct {
 	Budget time.Duration
 	// Retrying, if not nil, is told of every error after which dialing goes on.
 	Retrying func(error)
-	Log      *slog.Logger
+	// Asked, if not nil, says whether the user was asked something: then no
+	// other attempt is made, which would ask again.
+	Asked func() bool
+	Log   *slog.Logger
 }
 
 // Conn is a dialed route. Close closes the hops below it too.
@@ -93,7 +97,7 @@ func (r *Route) Dial(ctx context.Context) (*Conn, error) {
 		if ctx.Err() != nil {
 			return nil, r.ended(ctx, last, err)
 		}
-		if !temporary(err) {
+		if !temporary(err) || r.Asked != nil && r.Asked() {
 			return nil, err
 		}
 		last = err
@@ -147,12 +151,15 @@ func (r *Route) dialOnce(ctx context.Context) (_ *Conn, err error) {
 }
 
 func (l *Leg) dial(ctx context.Context, dial DialFunc) (*hop.Hop, error) {
+	cfg := *l.Hop
 	if l.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = withBudget(ctx, l.Timeout)
 		defer cancel()
+		own := ctx.Value(budgetKey{}).(*budget)
+		cfg.LoggingIn = sync.OnceFunc(own.pause) // ConnectTimeout is over, as in ssh
 	}
-	return hop.Dial(ctx, l.Hop, func(ctx context.Context) (net.Conn, error) {
+	return hop.Dial(ctx, &cfg, func(ctx context.Context) (net.Conn, error) {
 		return dial(ctx, l.Host, l.Port)
 	})
 }
