@@ -181,7 +181,7 @@ func (o *proxyOptions) dial(ctx context.Context, stdout *os.File, log *slog.Logg
 		if pass, err = plan.passes(stdout); err != nil {
 			return nil, false, err
 		}
-		plan.route.Retrying, plan.route.Asked = waiting.because, o.person.asked.Load
+		plan.route.Retrying, plan.route.Asked = waiting.because, func() bool { return plan.left || o.person.asked.Load() }
 		warning := o.warnOfTimeout(plan.settings.ConnectTimeout)
 		conn, err = plan.route.Dial(ctx)
 		warning.Stop()

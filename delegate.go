@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,9 +25,20 @@ import (
 // it through a proxy of ours: for the way there, and for the hops before it. So
 // the two kinds mix in one route.
 
+// canDelegate: ssh on Windows runs a ProxyCommand by another shell than we quote
+// for.
+const canDelegate = runtime.GOOS != "windows"
+
+// loginGrace is how long ssh may take with its user at a delegated hop: sshd's
+// LoginGraceTime.
+const loginGrace = 2 * time.Minute
+
 // throughSSH dials over a delegated hop. before are its jumps, as far as they
 // were given with it and are not its own stanza's.
 func (b *routeBuilder) throughSSH(s *config.Settings, jump config.Jump, before []config.Jump) (proxy.DialFunc, error) {
+	if !canDelegate {
+		return nil, &settingError{"", "hop " + s.Alias + ": cannot be left to ssh on Windows", "under \"Host " + s.Alias + "\": StayClient builtin"}
+	}
 	// ssh puts these into the command line that a shell gets.
 	if err := cmp.Or(config.CheckHost(s.HostName), config.CheckUser(s.User)); err != nil {
 		return nil, err

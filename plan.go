@@ -24,6 +24,7 @@ type plan struct {
 	route    *proxy.Route
 
 	mayDelegate map[string]bool // hops of StayClient auto, by alias
+	left        bool            // ssh logs in to a hop, and may ask the user
 }
 
 // settingError is a setting that cannot be had; it names where it was made.
@@ -108,8 +109,10 @@ func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error
 	budget := s.StayPatience
 	if s.ConnectTimeout > 0 {
 		budget = s.ConnectTimeout + budgetGrace
+	} else if b.left {
+		budget = max(budget, loginGrace)
 	}
-	return &plan{s, &proxy.Route{Base: base, Legs: legs, Host: o.host, Port: o.port, Budget: budget, Log: log}, b.mayDelegate}, nil
+	return &plan{s, &proxy.Route{Base: base, Legs: legs, Host: o.host, Port: o.port, Budget: budget, Log: log}, b.mayDelegate, b.left}, nil
 }
 
 // passes says whether the socket is to be handed to ssh.
@@ -134,6 +137,7 @@ type routeBuilder struct {
 
 	delegated   map[string]bool // hops that ssh shall log in to
 	mayDelegate map[string]bool // those that it may
+	left        bool            // one of the route is left to ssh
 	ask         auth.AskFunc
 	tell, show  func(text string)
 }
@@ -159,10 +163,11 @@ func (b *routeBuilder) build(ctx context.Context, s *config.Settings) (proxy.Dia
 	}
 	if hs.StayClient == "openssh" || hs.StayClient == "auto" && (b.delegated[hs.Alias] || hs.PKCS11Provider != "") {
 		b.log.Info("hop left to ssh -W", "hop", hs.Alias)
+		b.left = true
 		base, err := b.throughSSH(hs, last, rest)
 		return base, nil, err
 	}
-	b.mayDelegate[hs.Alias] = hs.StayClient == "auto"
+	b.mayDelegate[hs.Alias] = hs.StayClient == "auto" && canDelegate
 	base, legs, err := b.build(ctx, hs)
 	if err != nil {
 		return nil, nil, err

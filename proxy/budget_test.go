@@ -2,6 +2,9 @@ package proxy
 
 import (
 	"context"
+	"log/slog"
+	"net"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,4 +41,25 @@ func TestBudgetPauses(t *testing.T) {
 			t.Errorf("got %v, want it cancelled", cause)
 		}
 	})
+}
+
+// Once the user was asked something, the network's being down ends the dial: to
+// go on would ask again.
+func TestNoRetryAfterAQuestion(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			dials := 0
+			r := &Route{
+				Base: func(context.Context, string, int) (net.Conn, error) {
+					dials++
+					return nil, &ConnectError{"h", 22, syscall.ENETUNREACH}
+				},
+				Host: "h", Port: 22, Budget: 5 * time.Second, Asked: func() bool { return asked }, Log: slog.New(slog.DiscardHandler),
+			}
+			_, err := r.Dial(t.Context())
+			if err == nil || (dials == 1) != asked {
+				t.Errorf("asked %v: got %d dials and %v, want one alone where the user was asked", asked, dials, err)
+			}
+		})
+	}
 }
