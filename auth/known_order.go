@@ -24,11 +24,6 @@ func (h *HostKeys) Order(ctx context.Context, list []string) ([]string, error) {
 	return h.order(entries, list), nil
 }
 
-// Algorithms is Order without asking KnownHostsCommand.
-func (h *HostKeys) Algorithms(list []string) []string {
-	return h.order(h.Known.lookup(h.hostName(false)), list)
-}
-
 func (h *HostKeys) order(entries []entry, list []string) []string {
 	if len(entries) == 0 {
 		entries = h.Known.lookup(h.hostName(true))

@@ -174,7 +174,7 @@ func (a *attempt) hostKeys(t *testing.T, tr *trial, user, global string) *HostKe
 
 // ours shakes hands with the server and returns what Check said of its key.
 func (tr *trial) ours(t *testing.T, h *HostKeys, s *sshtest.Sshd, algs string) error {
-	list := h.Algorithms(tr.algs)
+	list := ordered(t, h, tr.algs)
 	if algs != "" {
 		list = strings.Split(algs, ",")
 	}
