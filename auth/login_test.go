@@ -96,8 +96,10 @@ func startAgent(t *testing.T, keys ...keyFile) string {
 			if err != nil {
 				return
 			}
-			agent.ServeAgent(ring, conn)
-			conn.Close()
+			go func() { // ends with the connection
+				agent.ServeAgent(ring, conn)
+				conn.Close()
+			}()
 		}
 	}()
 	t.Cleanup(func() { ln.Close(); <-done })

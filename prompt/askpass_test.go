@@ -180,7 +180,7 @@ func meet(t *testing.T, path string) string {
 
 func TestContextEndsAskpassAndItsChildren(t *testing.T) {
 	path := fifo(t)
-	askpass := script(t, "#!/bin/sh\ntrap '' TERM\ntail -f /dev/null &\necho $$ $! >"+path+"\nwait\n")
+	askpass := script(t, "#!/bin/sh\ntrap '' TERM\nsleep infinity &\necho $$ $! >"+path+"\nwait\n")
 	p := startNoTTY(t, []string{asJob(hidden()), "SSH_ASKPASS=" + askpass, "DISPLAY=:0"}, os.Args[0])
 	pids := strings.Fields(meet(t, path))
 	p.control.WriteString("c")
@@ -209,7 +209,7 @@ func TestContextEndsAskpassOnTerminal(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := fifo(t)
-			askpass := script(t, "#!/bin/sh\ntrap '"+c.trap+"' TERM\ntail -f /dev/null 2>&1 &\necho $! >"+path+"\nwait\n")
+			askpass := script(t, "#!/bin/sh\ntrap '"+c.trap+"' TERM\nsleep infinity &\necho $! >"+path+"\nwait\n")
 			s := startJob(t, hidden(), "SSH_ASKPASS="+askpass, "SSH_ASKPASS_REQUIRE=force")
 			child, err := strconv.Atoi(meet(t, path))
 			check(t, err)
@@ -231,7 +231,7 @@ func TestContextEndsAskpassOnTerminal(t *testing.T) {
 func TestContextEndsInLine(t *testing.T) {
 	sshtest.Leaks(t)
 	path := fifo(t)
-	forceAskpass(t, "#!/bin/sh\necho here >"+path+"\nexec tail -f /dev/null\n")
+	forceAskpass(t, "#!/bin/sh\necho here >"+path+"\nexec sleep infinity\n")
 	var a Asker
 	ctx, cancel := context.WithCancelCause(context.Background())
 	first := make(chan error, 1)
