@@ -58,8 +58,6 @@ func (s *Settings) readHostKeys(r *reader) {
 	s.CheckHostIP = r.flag("checkhostip", false)
 	s.HashKnownHosts = r.flag("hashknownhosts", false)
 	s.FingerprintHash = r.word("fingerprinthash", "SHA256")
-	s.UpdateHostKeys = r.word("updatehostkeys", "true")
-	s.VerifyHostKeyDNS = r.word("verifyhostkeydns", "false")
 	s.NoHostAuthenticationForLocalhost = r.flag("nohostauthenticationforlocalhost", false)
 }
 

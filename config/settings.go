@@ -94,8 +94,6 @@ type Settings struct {
 	CheckHostIP           bool
 	HashKnownHosts        bool
 	FingerprintHash       string // MD5, SHA1, SHA256, SHA384, SHA512
-	UpdateHostKeys        string // true, false, ask
-	VerifyHostKeyDNS      string // true, false, ask
 
 	NoHostAuthenticationForLocalhost bool
 
