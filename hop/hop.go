@@ -26,6 +26,10 @@ type Config struct {
 	HostKeys *auth.HostKeys
 	Login    *auth.Login
 
+	// Pinned is the only key that the host may show, besides what HostKeys has
+	// to say; nil: any. Of a certificate, the certified key counts.
+	Pinned ssh.PublicKey
+
 	// Algorithm lists in order of preference; nil is the library's own, which
 	// has AES-GCM first. What x/crypto/ssh cannot do is dropped; a list of which
 	// nothing is left is an error.
@@ -47,6 +51,10 @@ type Config struct {
 	Interval time.Duration // silence before a probe; 0: never probe
 	GiveUp   time.Duration // silence after which the hop is dead
 
+	// Events tells when the network may have changed, and so when to probe at
+	// once; nil: never. It outlives the hop.
+	Events *keepalive.Events
+
 	Log *slog.Logger
 }
 
@@ -60,6 +68,8 @@ type Hop struct {
 	log    *slog.Logger
 	conn   *conn
 	client *ssh.Client
+
+	hostKey ssh.PublicKey // that the host showed first; it must show it at each rekey
 
 	noDelay sync.Once     // guards the one no-op session
 	over    chan struct{} // closed when the library takes no more packets
@@ -149,7 +159,15 @@ func (h *Hop) handshake(ctx context.Context, cfg *Config) (*ssh.Client, error) {
 		return nil
 	}
 	var refused error
+	clientConfig.HostKeyAlgorithms = cfg.pinnedFirst(clientConfig.HostKeyAlgorithms)
 	clientConfig.HostKeyCallback = func(_ string, _ net.Addr, key ssh.PublicKey) error {
+		plain := plainKey(key)
+		if refused = cfg.checkPinned(plain); refused != nil {
+			return refused
+		}
+		if h.hostKey == nil {
+			h.hostKey = plain
+		}
 		refused = cfg.HostKeys.Check(ctx, key)
 		return refused
 	}
@@ -212,10 +230,13 @@ func (h *Hop) wait() error {
 // one place that ends a Hop.
 func (h *Hop) watch(cfg *Config) {
 	ctx, cancel := context.WithCancel(context.Background())
+	events, unsubscribe := cfg.Events.Subscribe()
+	defer unsubscribe()
 	loop := &keepalive.Loop{
 		Interval: cfg.Interval,
 		GiveUp:   cfg.GiveUp,
 		Life:     h.conn.life,
+		Events:   events,
 		Probe: func() error {
 			h.log.Debug("probe", "hop", h.name)
 			_, _, err := h.client.SendRequest("keepalive@openssh.com", true, nil)

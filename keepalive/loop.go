@@ -37,10 +37,14 @@ func (e *SilentError) Error() string {
 }
 
 const (
+	// settled is the silence below which a peer is taken to be there still when
+	// the network has changed.
+	settled = time.Second
 	// tick is how often the loop compares the clocks, so that a machine that
 	// has slept probes at once: the monotonic clock stands still in a sleep.
 	tick = 5 * time.Second
-	// jump is the difference between the clocks that means a sleep.
+	// jump is the difference between the clocks that means a sleep, and how late
+	// a timer is that means that the process was stopped.
 	jump = 5 * time.Second
 )
 
@@ -56,6 +60,9 @@ type Loop struct {
 	// Probe sends a probe and returns when it was answered, in whatever way.
 	// It may block until the connection is closed.
 	Probe func() error
+	// Events, if not nil, tells when the network may have changed: a peer that
+	// is silent then is probed at once. See Events.Subscribe.
+	Events <-chan struct{}
 	// Wall is the wall clock; nil means the system's.
 	Wall func() time.Time
 
@@ -73,10 +80,13 @@ func (l *Loop) Run(ctx context.Context) error {
 		return ctx.Err()
 	}
 	l.answered = make(chan error, 1)
-	clock := l.newClock()
+	clock := newClock(l.Wall)
 	timer := time.NewTimer(l.next())
 	defer timer.Stop()
 	for {
+		wait := l.next()
+		timer.Reset(wait)
+		due := false
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -85,16 +95,22 @@ func (l *Loop) Run(ctx context.Context) error {
 			if err == nil {
 				l.Life.Touch()
 			}
+		case <-l.Events:
+			due = l.Life.Silence() > settled
 		case <-timer.C:
-			silence := l.Life.Silence()
-			if silence >= l.giveUp() {
-				return &SilentError{silence}
-			}
-			if clock.jumped() || silence >= l.Interval {
-				l.probe()
-			}
+			due = clock.jumped() || l.Life.Silence() >= l.Interval
 		}
-		timer.Reset(l.next())
+		if clock.stopped(wait) {
+			// We were not there to hear it: that is no silence of the peer's.
+			l.Life.Touch()
+			due = true
+		}
+		if silence := l.Life.Silence(); silence >= l.giveUp() {
+			return &SilentError{silence}
+		}
+		if due {
+			l.probe()
+		}
 	}
 }
 
@@ -125,15 +141,19 @@ func (l *Loop) probe() {
 	l.probes.Go(func() { l.answered <- l.Probe() })
 }
 
-// clock notices that wall time has run ahead of the monotonic clock.
+// clock notices time that we have missed: a sleep of the machine, in which wall
+// time runs ahead of the monotonic clock, and a stop of the process, after which
+// timers are late.
 type clock struct {
 	wall  func() time.Time
 	start time.Time
 	ahead time.Duration
+	seen  time.Time // the last call of stopped
 }
 
-func (l *Loop) newClock() *clock {
-	c := &clock{wall: l.Wall, start: time.Now()}
+// newClock compares with wall; nil is the system's.
+func newClock(wall func() time.Time) *clock {
+	c := &clock{wall: wall, start: time.Now(), seen: time.Now()}
 	if c.wall == nil {
 		c.wall = time.Now
 	}
@@ -147,4 +167,12 @@ func (c *clock) jumped() bool {
 	slept := ahead - c.ahead
 	c.ahead = ahead
 	return slept > jump
+}
+
+// stopped says whether far more than wait has passed since the last call, after
+// which nothing was done but to wait for at most that long.
+func (c *clock) stopped(wait time.Duration) bool {
+	late := time.Since(c.seen) - wait
+	c.seen = time.Now()
+	return late > jump
 }

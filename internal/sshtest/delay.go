@@ -70,8 +70,8 @@ func (ns *Netns) openTUN() (fd int, err error) {
 		return -1, fmt.Errorf("open /dev/net/tun: %w", err)
 	}
 	return fd, errors.Join(
-		ns.ip("addr add "+ns.Addr+"/30 dev tun0"),
-		ns.ip("link set tun0 mtu 1500 txqueuelen 20000 up"),
+		ns.IP("addr add "+ns.Addr+"/30 dev tun0"),
+		ns.IP("link set tun0 mtu 1500 txqueuelen 20000 up"),
 		ns.sysctl("net.ipv4.tcp_no_metrics_save", "1"),
 		ns.sysctl("net.ipv4.tcp_rmem", "4096 131072 134217728"),
 		ns.sysctl("net.ipv4.tcp_wmem", "4096 131072 134217728"),

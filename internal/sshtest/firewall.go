@@ -77,12 +77,12 @@ func (f *Firewall) setUp(idle time.Duration) (err error) {
 // join links ns to the middle, where the device gets that name and address.
 func (f *Firewall) join(ns *Netns, device, router string) error {
 	for _, err := range []error{
-		ns.ip("link add eth0 type veth peer name " + device + " netns " + f.middle.path()),
-		ns.ip("addr add " + ns.Addr + "/24 dev eth0"),
-		ns.ip("link set eth0 up"),
-		f.middle.ip("addr add " + router + "/24 dev " + device),
-		f.middle.ip("link set " + device + " up"),
-		ns.ip("route add default via " + router),
+		ns.IP("link add eth0 type veth peer name " + device + " netns " + f.middle.path()),
+		ns.IP("addr add " + ns.Addr + "/24 dev eth0"),
+		ns.IP("link set eth0 up"),
+		f.middle.IP("addr add " + router + "/24 dev " + device),
+		f.middle.IP("link set " + device + " up"),
+		ns.IP("route add default via " + router),
 	} {
 		if err != nil {
 			return err

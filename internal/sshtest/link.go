@@ -30,23 +30,23 @@ func (l *Link) setUp() (err error) {
 	if l.Server, err = newNetns("192.0.2.2"); err != nil {
 		return err
 	}
-	if err := l.Client.ip("link add eth0 type veth peer name eth0 netns " + l.Server.path()); err != nil {
+	if err := l.Client.IP("link add eth0 type veth peer name eth0 netns " + l.Server.path()); err != nil {
 		return err
 	}
 	for _, ns := range []*Netns{l.Client, l.Server} {
-		if err := ns.ip("addr add " + ns.Addr + "/30 dev eth0"); err != nil {
+		if err := ns.IP("addr add " + ns.Addr + "/30 dev eth0"); err != nil {
 			return err
 		}
 	}
-	return l.Server.ip("link set eth0 up")
+	return l.Server.IP("link set eth0 up")
 }
 
 // Up plugs the client in.
-func (l *Link) Up() error { return l.Client.ip("link set eth0 up") }
+func (l *Link) Up() error { return l.Client.IP("link set eth0 up") }
 
 // Down unplugs it: packets to the server have no route from then on, and open
 // connections wait.
-func (l *Link) Down() error { return l.Client.ip("link set eth0 down") }
+func (l *Link) Down() error { return l.Client.IP("link set eth0 down") }
 
 // Close removes the namespaces, once what runs in them has ended.
 func (l *Link) Close() error { return errors.Join(l.Client.Close(), l.Server.Close()) }

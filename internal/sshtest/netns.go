@@ -34,7 +34,7 @@ func newNetns(addr string) (*Netns, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a network namespace (needs root): %w", err)
 	}
-	if err := ns.ip("link set lo up"); err != nil {
+	if err := ns.IP("link set lo up"); err != nil {
 		ns.Close()
 		return nil, err
 	}
@@ -92,8 +92,8 @@ func (ns *Netns) Enter(cmd *exec.Cmd) *exec.Cmd {
 // path names the namespace for other processes, as long as we live.
 func (ns *Netns) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.file.Fd()) }
 
-// ip runs iproute2's ip inside.
-func (ns *Netns) ip(args string) error {
+// IP runs iproute2's ip inside.
+func (ns *Netns) IP(args string) error {
 	_, err := ns.run("", "ip", strings.Fields(args)...)
 	return err
 }
