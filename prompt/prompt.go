@@ -33,6 +33,11 @@ type Question struct {
 	// askpass alone, never to the terminal, and where askpass is not allowed
 	// there is no answer. Pressing the button is the empty answer.
 	Confirm bool
+	// Background says that nobody waits for the question: the user is at
+	// something else, perhaps on this terminal. It is put by askpass, or not at
+	// all: a program that reads the terminal beside us could get the answer, and
+	// the inner ssh would send it to its remote command.
+	Background bool
 }
 
 // Asker asks one question at a time: two hops never prompt at once. The zero
@@ -89,10 +94,10 @@ func Wipe(b []byte) { clear(b) }
 // ask chooses whom to ask. Its errors say why there is no answer.
 func ask(ctx context.Context, q Question) ([]byte, error) {
 	may, first := askpassUse()
-	if first || q.Confirm && may {
+	if first || may && (q.Confirm || q.Background && haveAskpass()) {
 		return runAskpass(ctx, q)
 	}
-	if q.Confirm {
+	if q.Confirm || q.Background {
 		return nil, errNotAllowed
 	}
 	t, err := openTerminal()
@@ -107,6 +112,11 @@ func ask(ctx context.Context, q Question) ([]byte, error) {
 }
 
 var errNotAllowed = errors.New("askpass is not allowed by DISPLAY, WAYLAND_DISPLAY and SSH_ASKPASS_REQUIRE")
+
+func haveAskpass() bool {
+	_, err := askpassProgram()
+	return err == nil
+}
 
 // askpassUse tells by the environment whether askpass may be used at all, and
 // whether before the terminal. WAYLAND_DISPLAY counts in recent versions alone:
