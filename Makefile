@@ -4,10 +4,29 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export CGO_ENABLED = 0
 
-.PHONY: build demo test lint bench fuzz clean peers
+.PHONY: build relays release demo test lint bench fuzz clean peers
 
 build: ## the static, stripped binary ./ssh-stay
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o ssh-stay .
+
+# No version and no -buildvcs: a relay that did not change keeps its hash, and is not uploaded again.
+RELAYS = linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
+relays: ## the small far ends that a build with -tags relays carries
+	rm -rf relay/bin && mkdir relay/bin
+	@for p in $(RELAYS); do echo stay-relay-$$p; \
+		GOOS=$${p%-*} GOARCH=$${p#*-} $(GO) build -trimpath -buildvcs=false -ldflags "-s -w" \
+			-o relay/bin/stay-relay-$$p ./relay/stay-relay || exit 1; done
+	cd relay/bin && { sha256sum stay-relay-* 2>/dev/null || shasum -a 256 stay-relay-*; } >SHA256SUMS
+	gzip -9n relay/bin/stay-relay-*
+	@ls -l relay/bin
+
+RELEASES = $(RELAYS) windows-amd64 windows-arm64
+release: relays ## static binaries with relays for all systems in dist/
+	rm -rf dist && mkdir dist
+	@for p in $(RELEASES); do echo ssh-stay-$$p; case $$p in windows-*) exe=.exe;; *) exe=;; esac; \
+		GOOS=$${p%-*} GOARCH=$${p#*-} $(GO) build -tags relays -trimpath \
+			-ldflags "-s -w -X main.version=$(VERSION)" -o dist/ssh-stay-$$p$$exe . || exit 1; done
+	cd dist && { sha256sum ssh-stay-* 2>/dev/null || shasum -a 256 ssh-stay-*; } >SHA256SUMS
 
 demo: build ## ssh behind an idle firewall, with and without ssh-stay
 	./ssh-stay demo
@@ -30,9 +49,9 @@ bench: peers ## ratios against stock OpenSSH, written to BENCH.md
 	$(GO) run ./internal/bench
 
 fuzz: ## each native fuzz target for a minute
-	@for t in $$(grep -rho --include='*_test.go' 'func Fuzz[A-Za-z]*' config auth | cut -c6- | sort -u); do \
-		pkg=$$(grep -rl --include='*_test.go' "func $$t(" config auth | xargs -n1 dirname); \
+	@for t in $$(grep -rho --include='*_test.go' 'func Fuzz[A-Za-z]*' config auth relay | cut -c6- | sort -u); do \
+		pkg=$$(grep -rl --include='*_test.go' "func $$t(" config auth relay | xargs -n1 dirname); \
 		$(GO) test ./$$pkg -run '^$$' -fuzz "^$$t\$$" -fuzztime 60s || exit 1; done
 
 clean:
-	rm -f ssh-stay
+	rm -rf ssh-stay dist relay/bin

@@ -1,0 +1,457 @@
+package stream
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	maxChannels = 8
+	maxPongs    = 16
+	// channelWindow is what an SSH channel has under way at most.
+	channelWindow = 2 << 20
+	// farAway is a round trip below which a channel's window binds nobody.
+	farAway = 20 * time.Millisecond
+	// minData is the least that bulk is cut into. A slow line takes small
+	// frames, so that signs of life come through: firstRate is what it is
+	// thought to carry before it is known, in bytes a second.
+	minData   = 2 << 10
+	firstRate = 64 << 10
+	// frameTime is how long a frame may take, as measured.
+	frameTime = 100 * time.Millisecond
+)
+
+// link is what a stream runs over for a time: the channels of one transport.
+// A stream has one at most, and the pumps of the one before have stopped when
+// the next begins. All fields that are not said to be else are guarded by the
+// stream's mutex.
+type link struct {
+	generation uint64
+	channels   []net.Conn
+	running    sync.WaitGroup // pumps, and the one who closes the channels
+	dead       chan struct{}  // closed with over
+	over       bool
+	why        error
+
+	ackSoon, ackDue  bool
+	eofSent, byeSent bool
+	byeWritten       bool
+	pongs            []uint64
+	pingDue          bool
+	ping             uint64 // token of the last one
+	pinged           time.Time
+	answered         bool          // it was
+	rtt              time.Duration // the least; 0: not known yet
+
+	start   time.Time    // carries the monotonic clock
+	heard   atomic.Int64 // nanoseconds after start: last byte of the peer's
+	waiting time.Time    // first data sent after that
+	urgent  time.Time    // the network changed: an answer is due
+
+	frame int // bytes of data in a frame at most
+	rate  meter
+	flow  [2]meter      // bytes sent, bytes received
+	more  chan struct{} // another channel would carry more
+}
+
+// meter measures bytes over time.
+type meter struct {
+	since time.Time
+	bytes int
+}
+
+// add counts, and returns a rate in bytes a second once enough have come by.
+func (m *meter) add(n, enough int, now time.Time) (rate float64, ok bool) {
+	if m.since.IsZero() {
+		m.since = now
+	}
+	m.bytes += n
+	took := now.Sub(m.since)
+	if m.bytes < enough || took <= 0 {
+		return 0, false
+	}
+	rate = float64(m.bytes) / took.Seconds()
+	*m = meter{since: now}
+	return rate, true
+}
+
+// attach starts the stream's next link on a channel. The caller has stopped the
+// one before, and has checked received, which is what the peer has.
+func (s *Stream) attach(generation uint64, c net.Conn, received, granted uint64) *link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	l := &link{generation: generation, dead: make(chan struct{}), start: now, more: make(chan struct{}, 1),
+		ackDue: true, pingDue: true, frame: firstRate * int(frameTime) / int(time.Second)}
+	if s.err != nil {
+		l.over, l.why = true, s.err
+		close(l.dead)
+		c.Close()
+		return l
+	}
+	s.link, s.generation = l, generation
+	s.sent = received
+	s.limit = max(s.limit, granted)
+	s.in.forget()
+	l.running.Go(func() { l.closeChannels(s) }) // ends with the link
+	s.addLocked(l, c)
+	s.broadcastLocked()
+	return l
+}
+
+// addLocked gives the link one more channel, both of whose pumps end with the link.
+func (s *Stream) addLocked(l *link, c net.Conn) {
+	l.channels = append(l.channels, c)
+	l.running.Go(func() { s.send(l, c) })
+	l.running.Go(func() { s.receive(l, c) })
+}
+
+// join gives the link one more channel, unless it has ended or has enough.
+func (s *Stream) join(generation uint64, c net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.link
+	if l == nil || l.generation != generation || len(l.channels) >= maxChannels {
+		return false
+	}
+	s.addLocked(l, c)
+	return true
+}
+
+// closeChannels unblocks the pumps of a link that has ended.
+func (l *link) closeChannels(s *Stream) {
+	<-l.dead
+	s.mu.Lock()
+	channels := l.channels
+	s.mu.Unlock()
+	for _, c := range channels {
+		c.Close()
+	}
+}
+
+// lose ends a link. The stream goes on.
+func (s *Stream) lose(l *link, why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loseLocked(l, why)
+}
+
+func (s *Stream) loseLocked(l *link, why error) {
+	if l.over {
+		return
+	}
+	l.over, l.why = true, why
+	close(l.dead)
+	if s.link == l {
+		s.link, s.detached = nil, time.Now()
+	}
+	s.broadcastLocked()
+	s.partLocked()
+}
+
+// send is the pump of one channel to the peer.
+func (s *Stream) send(l *link, c net.Conn) {
+	for {
+		b, bye, ok := s.next(l)
+		if !ok {
+			return
+		}
+		_, err := c.Write(b)
+		freeChunk(b)
+		if err != nil {
+			s.lose(l, err)
+			return
+		}
+		if bye {
+			s.saidBye(l)
+		}
+	}
+}
+
+// next waits for something to send and returns it: what is due besides data,
+// and one frame of data or of the end. It reports whether a BYE is among it, and
+// false when the link has ended.
+func (s *Stream) next(l *link) (b []byte, bye, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		if l.over {
+			return nil, false, false
+		}
+		data := s.unsentLocked()
+		last := s.ended && s.sent+uint64(data) == s.end || s.bye != nil
+		eof := last && !s.closed && !l.eofSent && s.bye == nil
+		bye := last && s.closed && !l.byeSent
+		if data > 0 || eof || bye || l.ackDue || l.pingDue || len(l.pongs) > 0 {
+			break
+		}
+		s.sendable.Wait()
+	}
+	now := time.Now()
+	data := min(s.unsentLocked(), l.frame)
+	b = s.appendControlLocked(newChunk(data+512), l, now)
+	said := l.byeSent
+	if data > 0 {
+		data = min(data, maxFrame-len(b)-headerSize-offsetSize)
+		b = s.appendDataLocked(b, l, data, now)
+	}
+	if s.ended && s.sent == s.end || s.bye != nil {
+		b = s.appendEndLocked(b, l)
+	}
+	if s.unsentLocked() > 0 {
+		s.sendable.Signal() // another channel's
+	}
+	return b, l.byeSent && !said, true
+}
+
+// saidBye notes that our BYE is on its way.
+func (s *Stream) saidBye(l *link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.byeWritten = true
+	s.partLocked()
+}
+
+// unsentLocked is how much data may be sent now.
+func (s *Stream) unsentLocked() int {
+	if s.bye != nil || s.sent >= min(s.limit, s.end) {
+		return 0
+	}
+	return int(min(s.limit, s.end) - s.sent)
+}
+
+func (s *Stream) appendControlLocked(b []byte, l *link, now time.Time) []byte {
+	if l.ackDue || s.taken > s.told {
+		l.ackDue, l.ackSoon = false, false
+		b = appendAck(b, s.taken, s.grantLocked())
+		s.told = s.taken
+	}
+	for _, token := range l.pongs {
+		b = appendNumber(b, kindPong, token)
+	}
+	l.pongs = l.pongs[:0]
+	if l.pingDue {
+		l.pingDue, l.answered, l.pinged = false, false, now
+		l.ping++
+		b = appendNumber(b, kindPing, l.ping)
+	}
+	return b
+}
+
+func (s *Stream) appendDataLocked(b []byte, l *link, n int, now time.Time) []byte {
+	b = appendNumber(b, kindData, s.sent)
+	length := offsetSize + n
+	h := b[len(b)-headerSize-offsetSize:]
+	h[1], h[2], h[3] = byte(length>>16), byte(length>>8), byte(length)
+	b = s.out.appendFrom(b, int(s.sent-s.acked), n)
+	s.sent += uint64(n)
+	s.furthest = max(s.furthest, s.sent)
+	if heard := l.lastHeard(); !l.waiting.After(heard) {
+		l.waiting = now
+		s.lookLocked(now.Add(dataPatience / 3))
+	}
+	s.flowLocked(l, 0, n, now)
+	return b
+}
+
+// lookLocked has the keeper look at the link at t, if it would later.
+func (s *Stream) lookLocked(t time.Time) {
+	if s.look.After(t) {
+		s.look = t
+		select {
+		case s.sooner <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *Stream) appendEndLocked(b []byte, l *link) []byte {
+	switch {
+	case s.closed && !l.byeSent:
+		l.byeSent = true
+		why := byeInfo{}
+		if s.abort != nil {
+			why = *s.abort
+		}
+		return appendBye(b, s.end, why.code, why.reason)
+	case !s.closed && !l.eofSent && s.bye == nil:
+		l.eofSent = true
+		return appendNumber(b, kindEOF, s.end)
+	}
+	return b
+}
+
+// flowLocked notices when the channels' windows bind.
+func (s *Stream) flowLocked(l *link, direction, n int, now time.Time) {
+	if l.rtt < farAway || len(l.channels) >= maxChannels {
+		return
+	}
+	full := float64(len(l.channels) * channelWindow)
+	rate, ok := l.flow[direction].add(n, len(l.channels)*channelWindow/2, now)
+	if ok && rate*l.rtt.Seconds() > full/2 {
+		select {
+		case l.more <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (l *link) lastHeard() time.Time { return l.start.Add(time.Duration(l.heard.Load())) }
+
+// listener notes life on a channel.
+type listener struct {
+	net.Conn
+	l *link
+}
+
+func (r listener) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	if n > 0 {
+		r.l.heard.Store(int64(time.Since(r.l.start)))
+	}
+	return n, err
+}
+
+// receive is the pump of one channel from the peer.
+func (s *Stream) receive(l *link, c net.Conn) {
+	in := bufio.NewReaderSize(listener{c, l}, minChunk)
+	for {
+		f, err := readFrame(in)
+		if err == nil {
+			err = s.handle(l, f)
+		}
+		if _, broken := err.(*ProtocolError); broken {
+			s.finish(err)
+			return
+		}
+		if err != nil {
+			s.lose(l, noEOF(err))
+			return
+		}
+	}
+}
+
+// handle applies a frame. Its errors end the stream, but for io.EOF, which says
+// that the link has ended.
+func (s *Stream) handle(l *link, f frame) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.over {
+		return io.EOF
+	}
+	switch f.kind {
+	case kindData:
+		return s.arrivedLocked(l, f)
+	case kindAck:
+		return s.ackedLocked(l, f)
+	case kindPing:
+		if len(l.pongs) < maxPongs {
+			l.pongs = append(l.pongs, f.token)
+			s.sendable.Signal()
+		}
+	case kindPong:
+		if f.token == l.ping && !l.answered {
+			l.answered, l.urgent = true, time.Time{}
+			s.measuredLocked(l, time.Since(l.pinged))
+		}
+	case kindEOF:
+		return s.endsLocked(f.offset)
+	case kindBye:
+		return s.byeLocked(f)
+	}
+	return nil
+}
+
+func (s *Stream) measuredLocked(l *link, rtt time.Duration) {
+	if l.rtt == 0 || rtt < l.rtt {
+		l.rtt = max(rtt, 1)
+		s.writable.Broadcast() // the window follows it
+	}
+}
+
+func (s *Stream) arrivedLocked(l *link, f frame) error {
+	end := f.offset + uint64(len(f.data))
+	switch {
+	case end < f.offset || end > s.granted:
+		return violation("data up to %d, and %d were granted", end, s.granted)
+	case s.atFinal && end > s.final:
+		return violation("data up to %d after an end at %d", end, s.final)
+	}
+	s.flowLocked(l, 1, len(f.data), time.Now())
+	if s.closed {
+		freeChunk(f.data)
+		return nil
+	}
+	had := s.in.size
+	if !s.in.add(f.offset, f.data) {
+		return violation("too many pieces of data")
+	}
+	if s.in.size > had {
+		s.memory.add(s.in.size - had)
+		s.readable.Signal()
+	}
+	return nil
+}
+
+// ackedLocked drops what the peer has taken. Acknowledgements may overtake each
+// other on their channels; a smaller one says nothing new.
+func (s *Stream) ackedLocked(l *link, f frame) error {
+	if f.offset > s.sent {
+		return violation("acknowledged %d of %d", f.offset, s.sent)
+	}
+	now := time.Now()
+	if n := int(f.offset - min(f.offset, s.acked)); n > 0 && s.bye == nil {
+		s.out.discard(n)
+		s.memory.add(-n)
+		s.acked = f.offset
+		s.writable.Signal()
+		if rate, ok := l.rate.add(n, max(l.frame, 16<<10), now); ok {
+			l.frame = min(max(int(rate*frameTime.Seconds()), minData), maxData)
+		}
+	}
+	if f.granted > s.limit {
+		s.limit = f.granted
+		s.sendable.Signal()
+	}
+	return nil
+}
+
+// endsLocked notes where the peer's bytes end.
+func (s *Stream) endsLocked(final uint64) error {
+	if s.closed {
+		return nil
+	}
+	last := s.in.ready
+	for _, p := range s.in.beyond {
+		last = max(last, p.offset+uint64(len(p.data)))
+	}
+	if final < last || final > s.granted || s.atFinal && final != s.final {
+		return violation("end at %d, with %d received and %d granted", final, last, s.granted)
+	}
+	s.atFinal, s.final = true, final
+	s.readable.Broadcast()
+	s.ackLocked()
+	return nil
+}
+
+// byeLocked notes that the peer has closed: it takes nothing more.
+func (s *Stream) byeLocked(f frame) error {
+	if err := s.endsLocked(f.offset); err != nil {
+		return err
+	}
+	if s.bye == nil {
+		s.bye = &byeInfo{f.code, f.reason}
+		if s.err == nil {
+			close(s.gone)
+		}
+		s.memory.add(-s.out.size)
+		s.out.clear()
+	}
+	s.broadcastLocked()
+	s.partLocked()
+	return nil
+}

@@ -1,0 +1,435 @@
+package stream
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// handshakeTime is how long a channel may take to prove itself, whatever it
+	// sends meanwhile.
+	handshakeTime = 10 * time.Second
+	// dialTime bounds the dial of a target.
+	dialTime = 30 * time.Second
+	// maxKeep is the longest that a detached stream is kept.
+	maxKeep = 7 * 24 * time.Hour
+	// farewellTime is how long the target may take what its client wrote before
+	// it left.
+	farewellTime  = 5 * time.Second
+	maxHandshakes = 64
+	// defaultStreams and defaultMemory are the limits of a Server.
+	defaultStreams = 256
+	defaultMemory  = 256 << 20
+)
+
+// Server is the relay's end: it keeps streams, and connects each with its
+// target. Set the fields, then call Serve for every channel.
+type Server struct {
+	// Dial connects a new stream with its target. interval is how often the
+	// client wants idle connections probed; 0 is never.
+	Dial func(ctx context.Context, target string, interval time.Duration) (net.Conn, error)
+
+	MaxStreams int   // 0: 256
+	MaxMemory  int64 // bytes in all buffers, beyond which streams get small ones; 0: 256 MiB
+
+	mu         sync.Mutex // guards what follows
+	streams    map[id]*held
+	handshakes int // that have not proven anything yet
+	closed     bool
+	memory     *memory
+}
+
+// held is a stream that a server keeps.
+type held struct {
+	*Stream
+	keep, interval time.Duration
+	attaching      sync.Mutex // held by the one attach at a time
+	target         net.Conn
+}
+
+// Busy is how many streams and handshakes there are.
+func (v *Server) Busy() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.streams) + v.handshakes
+}
+
+// Close ends all streams, and tells the clients that are attached.
+func (v *Server) Close() error {
+	v.mu.Lock()
+	v.closed = true
+	var all []*held
+	for _, h := range v.streams {
+		all = append(all, h)
+	}
+	v.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for _, h := range all {
+		h.CloseFor(CodeShutdown, "")
+		h.target.Close()
+	}
+	for _, h := range all {
+		h.Shutdown(ctx)
+	}
+	return nil
+}
+
+// Serve shakes hands on a channel and carries its stream until one of them has
+// ended. It closes the channel. Only what proves to know a stream's secret, at
+// offsets that the stream can go back to, ends the link that the stream had.
+func (v *Server) Serve(c net.Conn) {
+	defer c.Close()
+	if !v.count(1) {
+		v.count(-1)
+		return
+	}
+	l, s := v.handshake(c)
+	v.count(-1)
+	if l == nil {
+		return
+	}
+	select {
+	case <-l.dead:
+	case <-s.done:
+	}
+	l.running.Wait()
+}
+
+// count says whether there are not too many.
+func (v *Server) count(n int) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.handshakes += n
+	return v.handshakes <= maxHandshakes
+}
+
+// handshake returns the link that c has become a channel of, or nil.
+func (v *Server) handshake(c net.Conn) (*link, *Stream) {
+	late := time.AfterFunc(handshakeTime, func() { c.Close() })
+	defer late.Stop()
+	var ours nonce
+	rand.Read(ours[:])
+	if writeHello(c, ours) != nil {
+		return nil, nil
+	}
+	message, p, err := readMessage(c)
+	if err != nil {
+		return nil, nil
+	}
+	q, err := decodeRequest(message)
+	if err != nil {
+		refuse(c, CodeProtocol, err.Error())
+		return nil, nil
+	}
+	late.Stop()
+	t := &turn{conn: c, relay: ours, request: q, message: message, proof: p}
+	switch q.want {
+	case wantOpen:
+		return v.open(t)
+	case wantAttach:
+		return v.attach(t)
+	}
+	return v.join(t)
+}
+
+// turn is one handshake, and what it is answered with.
+type turn struct {
+	conn    net.Conn
+	relay   nonce
+	request request
+	message []byte
+	proof   proof
+}
+
+// answer proves, too, that we are the relay that knows the stream.
+func (t *turn) answer(s *secret, a answer) error {
+	message := a.encode()
+	var p proof
+	if s != nil {
+		p = s.prove(roleRelay, t.relay, t.request.nonce, message)
+	}
+	late := time.AfterFunc(handshakeTime, func() { t.conn.Close() })
+	defer late.Stop()
+	return writeMessage(t.conn, message, p)
+}
+
+func refuse(c net.Conn, code Code, text string) {
+	(&turn{conn: c}).answer(nil, answer{code: code, text: text})
+}
+
+// proven says whether the client knows the secret.
+func (t *turn) proven(s *secret) bool {
+	return t.proof.proven(s.prove(roleClient, t.relay, t.request.nonce, t.message))
+}
+
+// find returns a stream whose secret the client has proven to know. The time
+// that it takes tells nothing about a secret.
+func (v *Server) find(t *turn) *held {
+	v.mu.Lock()
+	h := v.streams[t.request.id]
+	v.mu.Unlock()
+	switch {
+	case h == nil:
+		refuse(t.conn, CodeUnknown, "")
+		return nil
+	case !t.proven(&h.secret):
+		refuse(t.conn, CodeDenied, "")
+		return nil
+	}
+	return h
+}
+
+// open makes a stream and connects it with its target.
+func (v *Server) open(t *turn) (*link, *Stream) {
+	q := &t.request
+	if !t.proven(&q.secret) {
+		refuse(t.conn, CodeDenied, "")
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), dialTime)
+	defer cancel()
+	target, err := v.Dial(ctx, q.target, q.interval)
+	if err != nil {
+		t.answer(&q.secret, answer{code: CodeDial, text: err.Error()})
+		return nil, nil
+	}
+	h, code := v.add(q, target)
+	if h == nil {
+		target.Close()
+		t.answer(&q.secret, answer{code: code})
+		return nil, nil
+	}
+	if err := t.answer(&h.secret, answer{granted: h.granted}); err != nil {
+		// The client does not know of it, so nobody will come for it.
+		v.remove(h)
+		return nil, nil
+	}
+	l := h.Stream.attach(q.generation, t.conn, 0, q.granted)
+	go v.connect(h) // ends with the stream
+	go v.watch(h)   // as well
+	return l, h.Stream
+}
+
+// add enters a stream, unless there are too many.
+func (v *Server) add(q *request, target net.Conn) (*held, Code) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	most := v.MaxStreams
+	if most == 0 {
+		most = defaultStreams
+	}
+	if v.memory == nil {
+		v.memory = &memory{limit: v.MaxMemory}
+		if v.MaxMemory == 0 {
+			v.memory.limit = defaultMemory
+		}
+		v.streams = map[id]*held{}
+	}
+	switch {
+	case v.closed:
+		return nil, CodeShutdown
+	case v.streams[q.id] != nil:
+		return nil, CodeDenied
+	case len(v.streams) >= most:
+		return nil, CodeFull
+	}
+	h := &held{Stream: newStream(q.id, q.secret, v.memory), keep: min(q.keep, maxKeep), interval: q.interval, target: target}
+	v.streams[q.id] = h
+	return h, CodeClosed
+}
+
+func (v *Server) remove(h *held) {
+	h.target.Close()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.streams, h.id)
+}
+
+// attach replaces the link of a stream: the newest that proves itself wins.
+func (v *Server) attach(t *turn) (*link, *Stream) {
+	h := v.find(t)
+	if h == nil {
+		return nil, nil
+	}
+	if !h.attaching.TryLock() {
+		t.answer(&h.secret, answer{code: CodeInUse})
+		return nil, nil
+	}
+	defer h.attaching.Unlock()
+	if code := h.mayAttach(&t.request); code != CodeClosed {
+		t.answer(&h.secret, answer{code: code})
+		return nil, nil
+	}
+	received, granted := h.detach(errReplaced)
+	if err := t.answer(&h.secret, answer{received: received, granted: granted}); err != nil {
+		return nil, nil
+	}
+	return h.Stream.attach(t.request.generation, t.conn, t.request.received, t.request.granted), h.Stream
+}
+
+var errReplaced = errors.New("replaced by a newer link")
+
+// mayAttach checks what the client says of generation and offset.
+func (s *Stream) mayAttach(q *request) Code {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.err != nil:
+		return CodeUnknown
+	case q.generation <= s.generation:
+		return CodeInUse
+	case q.received < s.acked || q.received > s.furthest:
+		return CodeRewind
+	}
+	return CodeClosed
+}
+
+// detach ends the link, waits until its pumps have stopped, and returns what
+// has been received and granted.
+func (s *Stream) detach(why error) (received, granted uint64) {
+	s.mu.Lock()
+	l := s.link
+	if l != nil {
+		s.loseLocked(l, why)
+	}
+	s.mu.Unlock()
+	if l != nil {
+		l.running.Wait()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.in.ready, s.granted
+}
+
+// join adds a channel to the link that a stream has.
+func (v *Server) join(t *turn) (*link, *Stream) {
+	h := v.find(t)
+	if h == nil {
+		return nil, nil
+	}
+	h.mu.Lock()
+	l := h.link
+	fits := l != nil && l.generation == t.request.generation && len(l.channels) < maxChannels
+	h.mu.Unlock()
+	if !fits {
+		t.answer(&h.secret, answer{code: CodeInUse})
+		return nil, nil
+	}
+	if t.answer(&h.secret, answer{}) != nil || !h.join(t.request.generation, t.conn) {
+		return nil, nil
+	}
+	return l, h.Stream
+}
+
+// connect copies between a stream and its target, until both have ended or the
+// client has left.
+func (v *Server) connect(h *held) {
+	up, down := make(chan error, 1), make(chan error, 1)
+	go func() { // ends with the stream or the target
+		_, err := h.WriteTo(h.target)
+		if w, ok := h.target.(interface{ CloseWrite() error }); ok && err == nil {
+			w.CloseWrite()
+		}
+		up <- err
+	}()
+	go func() { // ends when the target has closed or is closed
+		_, err := h.ReadFrom(h.target)
+		h.CloseWrite()
+		down <- err
+	}()
+	h.settle(up, down)
+	h.target.Close()
+	h.Close()
+}
+
+// settle returns when nothing is left to copy. A target that breaks is told to
+// the client, in order behind what it had sent. That it takes no more is not:
+// what it sends, or its end, says what that means.
+func (h *held) settle(up, down <-chan error) {
+	for up != nil || down != nil {
+		select {
+		case <-up:
+			up = nil
+		case err := <-down:
+			if err != nil && !h.PeerClosed() {
+				h.CloseFor(CodeTarget, targetReason(err))
+				return
+			}
+			down = nil
+		case <-h.gone:
+			if up != nil { // its last words
+				select {
+				case <-up:
+				case <-time.After(farewellTime):
+				}
+			}
+			return
+		}
+	}
+}
+
+// watch ends a stream that nobody came back for, and links whose client has
+// been silent for much longer than it promised to be. It removes the stream
+// when that has ended.
+func (v *Server) watch(h *held) {
+	defer v.remove(h)
+	for {
+		dead, wait := h.check(time.Now())
+		timer := time.NewTimer(wait)
+		select {
+		case <-h.done:
+			timer.Stop()
+			return
+		case <-dead:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// check returns when to look again: after a time, or when dead is closed.
+func (h *held) check(now time.Time) (dead chan struct{}, wait time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l := h.link
+	if l == nil {
+		left := h.keep - now.Sub(h.detached)
+		if left <= 0 {
+			h.finishLocked(&EndedError{Code: CodeExpired})
+		}
+		return nil, max(min(left, recheck), 0)
+	}
+	if h.interval == 0 {
+		return l.dead, recheck
+	}
+	left := 4*h.interval + silenceGrace - now.Sub(l.lastHeard())
+	if left <= 0 {
+		h.loseLocked(l, errSilent)
+		return nil, 0
+	}
+	return l.dead, left
+}
+
+const (
+	// recheck is how often a stream without a link is looked at: another one
+	// may have come and gone meanwhile.
+	recheck = time.Minute
+	// silenceGrace is what a client gets beyond four of its intervals.
+	silenceGrace = 30 * time.Second
+)
+
+var errSilent = errors.New("no sign of life")
+
+// targetReason is in the words of the system, without addresses.
+func targetReason(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Err != nil {
+		return op.Err.Error()
+	}
+	return err.Error()
+}
