@@ -18,6 +18,13 @@ need useradd passwd
 need chpasswd passwd
 need nc netcat-openbsd
 need rsync rsync
+need zsh zsh
+need fish fish
+need tcsh tcsh
+need busybox busybox
+need openssl openssl
+need shasum perl
+need mount mount
 need ip iproute2
 need ss iproute2
 need nsenter util-linux
