@@ -18,8 +18,12 @@ var arrows = map[string][]string{
 	"keepalive": {},
 	"pattern":   {},
 	"prompt":    {},
-	"proxy":     {"hop", "keepalive"},
+	"proxy":     {"hop", "keepalive", "stream"},
+	"relay":     {"keepalive", "stream"},
 	"state":     {},
+	"stream":    {},
+
+	"relay/stay-relay": {"relay"},
 }
 
 var libraries = map[string][]string{

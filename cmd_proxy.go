@@ -16,7 +16,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"ssh-stay/config"
+	"ssh-stay/keepalive"
 	"ssh-stay/proxy"
+	"ssh-stay/stream"
 )
 
 const (
@@ -27,6 +29,9 @@ const (
 	hangupGrace = 2 * time.Second
 	// exitGrace bounds the clean-up after SIGTERM and SIGINT.
 	exitGrace = 2 * time.Second
+	// farewellTime is how long the relay may take to hear that its session is
+	// over. One that does not hear it keeps the session for StayKeep.
+	farewellTime = time.Second
 	// budgetGrace lets ssh's own ConnectTimeout, counted from our start, run
 	// out first: clients know that end and try again.
 	budgetGrace = 200 * time.Millisecond
@@ -45,6 +50,8 @@ type proxyOptions struct {
 
 	person    person
 	delegated map[string]bool // hops that turned out to be ssh's to log in to
+	events    *keepalive.Events
+	plain     bool // resume turned out to be impossible
 }
 
 func (o *proxyOptions) flags(fs *pflag.FlagSet) {
@@ -164,6 +171,23 @@ func (o *proxyOptions) proxy(ctx context.Context, cancel context.CancelCauseFunc
 	if failed := (*proxy.CommandError)(nil); errors.As(err, &failed) {
 		return &noConnection{failed}
 	}
+	return o.part(conn, err)
+}
+
+// part ends a resumed session: the relay is told, which closes the connection
+// to the target. A session that could not be kept is no connection, as for ssh.
+func (o *proxyOptions) part(conn *proxy.Conn, err error) error {
+	s, ok := conn.Conn.(*stream.Stream)
+	if !ok {
+		return err
+	}
+	o.person.forget()
+	ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
+	defer cancel()
+	s.Shutdown(ctx)
+	if lost := (*proxy.PeerError)(nil); errors.As(err, &lost) {
+		return &noConnection{err}
+	}
 	return err
 }
 
@@ -183,8 +207,17 @@ func (o *proxyOptions) dial(ctx context.Context, stdout *os.File, log *slog.Logg
 		}
 		plan.route.Retrying, plan.route.Asked = waiting.because, func() bool { return plan.left || o.person.asked.Load() }
 		warning := o.warnOfTimeout(plan.settings.ConnectTimeout)
-		conn, err = plan.route.Dial(ctx)
+		if plan.resume != nil {
+			conn, err = o.dialResumed(ctx, plan, log)
+		} else {
+			conn, err = plan.route.Dial(ctx)
+		}
 		warning.Stop()
+		if why, ok := plan.notResumable(err); ok {
+			printError("%s: cannot be resumed, going on without: %v", o.alias, why)
+			o.plain = true
+			continue
+		}
 		name, why, ok := leaveToSSH(err)
 		if !ok || o.delegated[name] || !plan.mayDelegate[name] {
 			return conn, pass, err

@@ -26,6 +26,9 @@ func run(args []string) int {
 	if len(args) > 0 && args[0] == "proxy" {
 		return runProxy(args[1:])
 	}
+	if len(args) > 0 && args[0] == "relay" {
+		return runRelay(args[1:])
+	}
 	root := newRoot()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(context.Background())
@@ -48,7 +51,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newProxyCommand(), newConfigCommand(), newStatusCommand(), newDemoCommand(), newVersionCommand())
+	root.AddCommand(newProxyCommand(), newConfigCommand(), newStatusCommand(), newDemoCommand(), newRelayCommand(), newVersionCommand())
 	return root
 }
 

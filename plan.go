@@ -22,6 +22,7 @@ import (
 type plan struct {
 	settings *config.Settings
 	route    *proxy.Route
+	resume   *resumption // nil for none
 
 	mayDelegate map[string]bool // hops of StayClient auto, by alias
 	left        bool            // ssh logs in to a hop, and may ask the user
@@ -95,10 +96,6 @@ func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error
 	if err != nil {
 		return nil, err
 	}
-	if s.StayResume != "no" {
-		return nil, &settingError{"", "StayResume " + s.StayResume + " for " + s.Alias + ": not supported by this version",
-			"StayResume no"}
-	}
 	s.HostName, s.Port = o.host, o.port
 	b := &routeBuilder{file: o.file, engine: o.engine, path: []string{o.alias}, log: log,
 		delegated: o.delegated, mayDelegate: map[string]bool{}, ask: o.person.ask, tell: o.person.tell, show: o.person.show}
@@ -106,13 +103,21 @@ func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error
 	if err != nil {
 		return nil, err
 	}
+	var resume *resumption
+	if !o.plain {
+		if resume, legs, err = b.resumption(s, legs); err != nil {
+			return nil, err
+		}
+	}
 	budget := s.StayPatience
 	if s.ConnectTimeout > 0 {
 		budget = s.ConnectTimeout + budgetGrace
 	} else if b.left {
 		budget = max(budget, loginGrace)
 	}
-	return &plan{s, &proxy.Route{Base: base, Legs: legs, Host: o.host, Port: o.port, Budget: budget, Log: log}, b.mayDelegate, b.left}, nil
+	route := &proxy.Route{Base: base, Legs: legs, Host: o.host, Port: o.port, Budget: budget, Log: log}
+	o.watch(legs, log)
+	return &plan{s, route, resume, b.mayDelegate, b.left}, nil
 }
 
 // passes says whether the socket is to be handed to ssh.

@@ -50,7 +50,7 @@ type Route struct {
 // Conn is a dialed route. Close closes the hops below it too.
 type Conn struct {
 	net.Conn
-	hops []*hop.Hop
+	path *Path // nil where there is none
 }
 
 // CloseWrite half-closes the connection.
@@ -64,10 +64,25 @@ func (c *Conn) CloseWrite() error {
 // Close ends the first hop first: a close of what runs over it could wait for
 // a dead link.
 func (c *Conn) Close() error {
-	for _, h := range c.hops {
+	c.path.Close()
+	return c.Conn.Close()
+}
+
+// Path is the hops of a route. Its zero value and nil have none.
+type Path struct{ hops []*hop.Hop }
+
+// Last is the hop at the far end.
+func (p *Path) Last() *hop.Hop { return p.hops[len(p.hops)-1] }
+
+// Close ends all hops, the first one first.
+func (p *Path) Close() error {
+	if p == nil {
+		return nil
+	}
+	for _, h := range p.hops {
 		h.Close()
 	}
-	return c.Conn.Close()
+	return nil
 }
 
 // GaveUpError says that the network was down for all of the budget.
@@ -81,7 +96,37 @@ func (e *GaveUpError) Unwrap() error { return e.Err }
 
 // Dial dials the route. While the network is down it holds and tries again
 // until the budget is spent; what a host refuses ends it at once.
-func (r *Route) Dial(ctx context.Context) (*Conn, error) {
+func (r *Route) Dial(ctx context.Context) (conn *Conn, err error) {
+	err = r.hold(ctx, func(ctx context.Context) error {
+		conn, err = r.dialOnce(ctx)
+		return err
+	})
+	return conn, err
+}
+
+// Connect makes the hops alone, as Dial does.
+func (r *Route) Connect(ctx context.Context) (path *Path, err error) {
+	err = r.hold(ctx, func(ctx context.Context) error {
+		path, _, err = r.connectOnce(ctx)
+		return err
+	})
+	return path, err
+}
+
+// Reconnect makes the hops alone, and holds for nothing: it tries once, within
+// the budget.
+func (r *Route) Reconnect(ctx context.Context) (*Path, error) {
+	ctx, cancel := withBudget(ctx, r.Budget)
+	defer cancel()
+	path, _, err := r.connectOnce(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = r.ended(ctx, nil, err)
+	}
+	return path, err
+}
+
+// hold calls dial until it has succeeded or there is no use in going on.
+func (r *Route) hold(ctx context.Context, dial func(context.Context) error) error {
 	ctx, cancel := withBudget(ctx, r.Budget)
 	defer cancel()
 	wait := &backoff.ExponentialBackOff{
@@ -90,15 +135,15 @@ func (r *Route) Dial(ctx context.Context) (*Conn, error) {
 	}
 	var last error
 	for {
-		conn, err := r.dialOnce(ctx)
+		err := dial(ctx)
 		if err == nil {
-			return conn, nil
+			return nil
 		}
 		if ctx.Err() != nil {
-			return nil, r.ended(ctx, last, err)
+			return r.ended(ctx, last, err)
 		}
 		if !temporary(err) || r.Asked != nil && r.Asked() {
-			return nil, err
+			return err
 		}
 		last = err
 		r.Log.Debug("network down, holding", "error", err)
@@ -106,7 +151,7 @@ func (r *Route) Dial(ctx context.Context) (*Conn, error) {
 			r.Retrying(err)
 		}
 		if !sleep(ctx, wait.NextBackOff()) {
-			return nil, r.ended(ctx, last, err)
+			return r.ended(ctx, last, err)
 		}
 	}
 }
@@ -124,30 +169,34 @@ func (r *Route) ended(ctx context.Context, last, err error) error {
 	return &GaveUpError{r.Budget, last}
 }
 
-// dialOnce walks the route from the near end.
-func (r *Route) dialOnce(ctx context.Context) (_ *Conn, err error) {
-	var hops []*hop.Hop
-	defer func() {
-		if err != nil {
-			for _, h := range hops {
-				h.Close()
-			}
-		}
-	}()
-	dial := r.Base
-	for _, leg := range r.Legs {
-		h, err := leg.dial(ctx, dial)
-		if err != nil {
-			return nil, err
-		}
-		hops = append(hops, h)
-		dial = h.Dial
-	}
-	conn, err := dial(ctx, r.Host, r.Port)
+func (r *Route) dialOnce(ctx context.Context) (*Conn, error) {
+	path, dial, err := r.connectOnce(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{conn, slices.Clip(hops)}, nil
+	conn, err := dial(ctx, r.Host, r.Port)
+	if err != nil {
+		path.Close()
+		return nil, err
+	}
+	return &Conn{conn, path}, nil
+}
+
+// connectOnce walks the route from the near end, and returns how to dial from
+// its far end.
+func (r *Route) connectOnce(ctx context.Context) (*Path, DialFunc, error) {
+	path, dial := &Path{}, r.Base
+	for _, leg := range r.Legs {
+		h, err := leg.dial(ctx, dial)
+		if err != nil {
+			path.Close()
+			return nil, nil, err
+		}
+		path.hops = append(path.hops, h)
+		dial = h.Dial
+	}
+	path.hops = slices.Clip(path.hops)
+	return path, dial, nil
 }
 
 func (l *Leg) dial(ctx context.Context, dial DialFunc) (*hop.Hop, error) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ssh-stay/hop"
+	"ssh-stay/stream"
 )
 
 const (
@@ -137,6 +138,8 @@ func copyDown(client *Client, peer *Conn) error {
 	var err error
 	if tcp, ok := peer.Conn.(*net.TCPConn); ok && isPipeOrSocket(client.out) {
 		_, err = io.Copy(client.out, tcp)
+	} else if s, ok := peer.Conn.(*stream.Stream); ok { // which acknowledges what was taken
+		_, err = s.WriteTo(writerOnly{client.out})
 	} else {
 		_, err = io.CopyBuffer(writerOnly{client.out}, readerOnly{peer.Conn}, make([]byte, hopSize))
 	}

@@ -24,6 +24,8 @@ const (
 	sshJ   = "ssh -J"
 	sshW   = "ssh -W"
 	stayJ  = "ssh-stay, jump"
+	stayR  = "ssh-stay, resume jump"
+	stayT  = "ssh-stay, resume target"
 )
 
 // sizes is how much is measured in a round.
@@ -145,6 +147,8 @@ func (l *lab) paths(bin string) (map[string]path, error) {
 		{fdpass, "fdpass", []string{stay, "ProxyUseFdpass yes"}},
 		{sshJ, "sshj", []string{"ProxyJump jump"}},
 		{stayJ, "stayj", []string{stay, "ProxyJump jump"}},
+		{stayR, "stayr", []string{l.client.ProxyLine(bin, "-o StayResume=jump"), "ProxyJump jump"}},
+		{stayT, "stayt", []string{l.client.ProxyLine(bin, "-o StayResume=target")}},
 	} {
 		made, err := l.path(p.name, p.alias, p.lines...)
 		errs = append(errs, err)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"time"
 
@@ -20,18 +21,19 @@ import (
 
 // path is one way to the target.
 type path struct {
-	name   string // in the tables
-	alias  string // in the config of client
-	client *sshtest.Client
-	in     *sshtest.Netns // where ssh runs
-	bare   bool           // no process of a proxy stays in the way
+	name    string // in the tables
+	alias   string // in the config of client
+	client  *sshtest.Client
+	in      *sshtest.Netns // where ssh runs
+	options []string       // of ssh, beside those of the alias
+	bare    bool           // no process of a proxy stays in the way
 }
 
 // patience bounds whatever waits for a peer.
 const patience = 2 * time.Minute
 
 func (p path) command(ctx context.Context, remote string) *exec.Cmd {
-	return p.in.Enter(p.client.Command(ctx, p.alias, remote))
+	return p.in.Enter(p.client.Command(ctx, append(slices.Clone(p.options), p.alias, remote)...))
 }
 
 // session is a running ssh. Its ends are blocking descriptors, not files of the
