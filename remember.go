@@ -31,6 +31,18 @@ func (m *memory) begin() {
 	}
 }
 
+// drop forgets what was answered to one host, which has denied it.
+func (m *memory) drop(user, host string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for text, s := range m.secrets {
+		if at := user + "@" + host; strings.HasPrefix(text, at+"'s password: ") || strings.HasPrefix(text, "("+at+") ") {
+			prompt.Wipe(s.answer)
+			s.answer = nil
+		}
+	}
+}
+
 // keep remembers an answer in place of the one before.
 func (m *memory) keep(text string, answer []byte) {
 	m.mu.Lock()

@@ -11,7 +11,8 @@ import (
 	"ssh-stay/config"
 )
 
-// hostKeys is whose key a hop may show, by its own stanza.
+// hostKeys is whose key a hop may show, by its own stanza and by what the files
+// say now.
 func (b *routeBuilder) hostKeys(s *config.Settings) (*auth.HostKeys, error) {
 	known, err := auth.ReadKnownHosts(slices.Concat(s.UserKnownHostsFile, s.GlobalKnownHostsFile))
 	if err != nil {

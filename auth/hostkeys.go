@@ -33,8 +33,9 @@ const (
 
 // HostKeys decides whether a host's key is the one its user trusts, as
 // OpenSSH's verify_host_key and check_host_key (sshconnect.c) do. It serves one
-// connection at a time, from Start on: the key accepted first is the only one
-// that it accepts again, at every rekey (CVE-2026-60002).
+// connection: the key accepted first is the only one that it accepts again, at
+// every rekey (CVE-2026-60002). What it knows is as old as itself, so that the
+// next connection takes a new one.
 //
 // VerifyHostKeyDNS is not done: fingerprints in DNS are neither asked for nor
 // trusted, as if it was "no".
@@ -61,6 +62,11 @@ type HostKeys struct {
 	// ORDER. A nil Command is none. Unlike ssh we refuse the key where it cannot be
 	// started: its @revoked lines would be missed.
 	Command func(invocation, name string, key ssh.PublicKey) ([]string, error)
+
+	// Before is the key that was accepted on an earlier connection of the same
+	// session, without a certificate; nil for the first one. Where no file knows
+	// better it is accepted again, and nothing is asked or recorded.
+	Before ssh.PublicKey
 
 	Strict   Strict
 	UserFile string // the first UserKnownHostsFile, for new keys; "" is none, and then no new key is taken
@@ -165,12 +171,9 @@ func (h *HostKeys) samePin(pinned []byte, key ssh.PublicKey) error {
 	return nil
 }
 
-// Start begins a connection: no key is pinned yet. addr is that of a host which
-// is reached directly, else the zero value.
-func (h *HostKeys) Start(addr netip.Addr) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.Addr, h.accepted, h.distrusted = addr, nil, false
+// isBefore says whether key is the one that was accepted before.
+func (h *HostKeys) isBefore(key ssh.PublicKey) bool {
+	return h.Before != nil && sameKey(plainKey(h.Before), plainKey(key))
 }
 
 // PasswordsAllowed says whether secrets may be sent on this connection. It is

@@ -154,6 +154,9 @@ func (f *fileSigner) SignWithAlgorithm(rand io.Reader, data []byte, algorithm st
 	}
 	var sig *ssh.Signature
 	var err error
+	if f.s.Signing != nil {
+		defer f.s.Signing(f.s.ctx)()
+	}
 	if multi, ok := signer.(ssh.AlgorithmSigner); ok && algorithm != "" {
 		sig, err = multi.SignWithAlgorithm(rand, data, algorithm)
 	} else {

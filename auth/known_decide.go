@@ -177,7 +177,7 @@ func (p *place) known(key ssh.PublicKey, found *entry, addrWas standing) error {
 	if cert, ok := key.(*ssh.Certificate); ok {
 		return p.h.checkCert(cert)
 	}
-	if addrWas == keyNew {
+	if addrWas == keyNew && p.h.Before == nil {
 		p.addAddr(key, found)
 	}
 	return nil
@@ -202,7 +202,10 @@ func (p *place) unknown(ctx context.Context, key ssh.PublicKey, addrWas standing
 			return why // where ssh would go on to ask
 		}
 	}
-	if p.bare || isCert || !h.writable() || h.Strict == StrictYes {
+	if !p.bare && !isCert && h.isBefore(key) {
+		return nil
+	}
+	if p.bare || isCert || !h.writable() || h.Strict == StrictYes || h.Before != nil {
 		return err
 	}
 	if h.Strict == StrictAsk {
@@ -257,6 +260,9 @@ func (p *place) changed(key ssh.PublicKey, found *entry, addrWas standing, addrF
 
 // addrChanged is asked where the address has another key than the name.
 func (p *place) addrChanged(ctx context.Context, key ssh.PublicKey, was standing, found, addrFound *entry) error {
+	if p.h.Strict == StrictAsk && p.h.isBefore(key) {
+		return nil // known by its name, or confirmed then
+	}
 	text := p.addrText(key, was, found, addrFound)
 	err := &ChangedHostKeyError{p.addr, key, addrFound.file, addrFound.line}
 	switch p.h.Strict {

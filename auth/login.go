@@ -40,6 +40,9 @@ type Login struct {
 
 	// Ask asks the user; nil where nobody may be asked, as under BatchMode.
 	Ask AskFunc
+	// Signing, if not nil, is told that a key is about to sign, which an agent may
+	// ask its user for, and what it returns that the key has.
+	Signing func(ctx context.Context) (signed func())
 	// Tell shows the user a line, already escaped, before or between questions.
 	Tell func(line string)
 	Log  *slog.Logger

@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -22,12 +21,17 @@ import (
 
 // Config says how to reach and keep one jump host.
 type Config struct {
-	Name     string // how messages name the hop
-	HostKeys *auth.HostKeys
-	Login    *auth.Login
+	Name  string // how messages name the hop
+	Login *auth.Login
 
-	// Pinned is the only key that the host may show, besides what HostKeys has
-	// to say; nil: any. Of a certificate, the certified key counts.
+	// HostKeys decides on the host's key. It serves one connection: where there
+	// may be more, LoadHostKeys makes it for each one, and reads the files anew.
+	HostKeys     *auth.HostKeys
+	LoadHostKeys func() (*auth.HostKeys, error)
+
+	// Pinned is the key of an earlier connection, and the only one that the host
+	// may show; nil: any. HostKeys is told, and asks and records nothing. Of a
+	// certificate, the certified key counts.
 	Pinned ssh.PublicKey
 
 	// Algorithm lists in order of preference; nil is the library's own, which
@@ -103,15 +107,17 @@ func (e *LostError) Unwrap() error { return e.Err }
 // it does not bound the life of the Hop. Errors: those of dial,
 // *HandshakeError, and within it the errors of package auth.
 func Dial(ctx context.Context, cfg *Config, dial DialFunc) (*Hop, error) {
+	cfg, err := cfg.forOne()
+	if err != nil {
+		return nil, &HandshakeError{cfg.Name, err}
+	}
 	below, err := dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var addr netip.Addr
 	if tcp, ok := below.RemoteAddr().(*net.TCPAddr); ok {
-		addr = tcp.AddrPort().Addr().Unmap()
+		cfg.HostKeys.Addr = tcp.AddrPort().Addr().Unmap()
 	}
-	cfg.HostKeys.Start(addr)
 	start := time.Now()
 	h := &Hop{name: cfg.Name, log: cfg.Log, conn: newConn(below), over: make(chan struct{}), done: make(chan struct{})}
 	// NewClientConn knows no context and has no deadline of its own.
@@ -161,14 +167,7 @@ func (h *Hop) handshake(ctx context.Context, cfg *Config) (*ssh.Client, error) {
 	var refused error
 	clientConfig.HostKeyAlgorithms = cfg.pinnedFirst(clientConfig.HostKeyAlgorithms)
 	clientConfig.HostKeyCallback = func(_ string, _ net.Addr, key ssh.PublicKey) error {
-		plain := plainKey(key)
-		if refused = cfg.checkPinned(plain); refused != nil {
-			return refused
-		}
-		if h.hostKey == nil {
-			h.hostKey = plain
-		}
-		refused = cfg.HostKeys.Check(ctx, key)
+		refused = h.checkHostKey(ctx, cfg, key)
 		return refused
 	}
 	sshConn, chans, reqs, err := ssh.NewClientConn(h.conn, cfg.Name, clientConfig)

@@ -324,3 +324,61 @@ func TestNoAlgorithm(t *testing.T) {
 		}
 	}
 }
+
+// TestLaterLogin: the files are read anew for each login, and all after the first
+// hold to its key: they record nothing, and accept no other.
+func TestLaterLogin(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "known_hosts")
+	cfg := newConfig(t)
+	cfg.HostKeys = nil
+	cfg.LoadHostKeys = func() (*auth.HostKeys, error) {
+		known, err := auth.ReadKnownHosts([]string{file})
+		return &auth.HostKeys{Host: "jump", Port: 22, Known: known, Strict: auth.StrictAcceptNew, UserFile: file}, err
+	}
+	login := func(seed byte) (*Hop, error) {
+		s := newServer(t)
+		s.config = &ssh.ServerConfig{NoClientAuth: true}
+		s.config.AddHostKey(newSigner(t, seed))
+		h, err := Dial(t.Context(), cfg, s.dial)
+		if err == nil {
+			t.Cleanup(func() { h.Close() })
+		}
+		return h, err
+	}
+	h, err := login(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded, err := os.ReadFile(file)
+	if err != nil || len(recorded) == 0 {
+		t.Fatalf("recorded %q, %v, want the key", recorded, err)
+	}
+	cfg.Pinned = h.HostKey()
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		known string
+		seed  byte
+		want  any // pointer to the error; nil for none
+	}{
+		{string(recorded), 1, nil},
+		{"", 1, nil},
+		{"", 2, new(*PinnedKeyError)},
+		{"jump " + string(ssh.MarshalAuthorizedKey(newSigner(t, 2).PublicKey())), 2, new(*PinnedKeyError)},
+		{"jump " + string(ssh.MarshalAuthorizedKey(newSigner(t, 2).PublicKey())), 1, new(*auth.ChangedHostKeyError)},
+		{"@revoked " + string(recorded), 1, new(*auth.RevokedHostKeyError)},
+	} {
+		write(tt.known)
+		_, err := login(tt.seed)
+		if tt.want == nil && err != nil || tt.want != nil && !errors.As(err, tt.want) {
+			t.Errorf("%q, key %d: got %v, want %T", tt.known, tt.seed, err, tt.want)
+		}
+		if after, err := os.ReadFile(file); string(after) != tt.known {
+			t.Errorf("%q, key %d: known_hosts is %q, %v; want it as it was", tt.known, tt.seed, after, err)
+		}
+	}
+}

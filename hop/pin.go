@@ -2,6 +2,7 @@ package hop
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,6 +27,38 @@ func plainKey(key ssh.PublicKey) ssh.PublicKey {
 		return cert.Key
 	}
 	return key
+}
+
+// forOne is cfg for one connection, with HostKeys of its own.
+func (cfg *Config) forOne() (*Config, error) {
+	one := *cfg
+	if one.LoadHostKeys != nil {
+		var err error
+		if one.HostKeys, err = one.LoadHostKeys(); err != nil {
+			return &one, err
+		}
+	}
+	one.HostKeys.Before = one.Pinned
+	return &one, nil
+}
+
+// checkHostKey decides on the key of a key exchange: of the first one, and of
+// all rekeys, which must show the same.
+func (h *Hop) checkHostKey(ctx context.Context, cfg *Config, key ssh.PublicKey) error {
+	plain := plainKey(key)
+	if h.hostKey != nil && !bytes.Equal(plain.Marshal(), h.hostKey.Marshal()) {
+		return fmt.Errorf("host key changed within the connection: %s", ssh.FingerprintSHA256(plain))
+	}
+	if err := cfg.checkPinned(plain); err != nil {
+		return err
+	}
+	if err := cfg.HostKeys.Check(ctx, key); err != nil {
+		return err
+	}
+	if h.hostKey == nil {
+		h.hostKey = plain
+	}
+	return nil
 }
 
 func (cfg *Config) checkPinned(key ssh.PublicKey) error {
