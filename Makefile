@@ -4,7 +4,7 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export CGO_ENABLED = 0
 
-.PHONY: build relays release demo test lint bench fuzz clean peers
+.PHONY: build relays release demo test lint bench fuzz soak clean peers
 
 build: ## the static, stripped binary ./ssh-stay
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o ssh-stay .
@@ -49,9 +49,15 @@ bench: peers ## ratios against stock OpenSSH, written to BENCH.md
 	$(GO) run ./internal/bench
 
 fuzz: ## each native fuzz target for a minute
-	@for t in $$(grep -rho --include='*_test.go' 'func Fuzz[A-Za-z]*' config auth relay | cut -c6- | sort -u); do \
-		pkg=$$(grep -rl --include='*_test.go' "func $$t(" config auth relay | xargs -n1 dirname); \
+	@for t in $$(grep -rho --include='*_test.go' 'func Fuzz[A-Za-z]*' config auth relay stream | cut -c6- | sort -u); do \
+		pkg=$$(grep -rl --include='*_test.go' "func $$t(" config auth relay stream | xargs -n1 dirname); \
 		$(GO) test ./$$pkg -run '^$$' -fuzz "^$$t\$$" -fuzztime 60s || exit 1; done
+
+# A seed a millisecond and core, about. Each run begins at another one.
+SEEDS ?= 2000000
+SEED  ?= $(shell date +%s)000
+soak: ## the stream under millions of seeds of faults
+	STREAM_SEEDS=$(SEEDS) STREAM_SEED=$(SEED) $(GO) test ./stream -run 'TestSimulation$$' -count=1 -timeout 0 -v
 
 clean:
 	rm -rf ssh-stay dist relay/bin

@@ -52,6 +52,7 @@ type proxyOptions struct {
 	delegated map[string]bool // hops that turned out to be ssh's to log in to
 	events    *keepalive.Events
 	plain     bool // resume turned out to be impossible
+	absence   absence
 }
 
 func (o *proxyOptions) flags(fs *pflag.FlagSet) {
@@ -163,6 +164,9 @@ func (o *proxyOptions) proxy(ctx context.Context, cancel context.CancelCauseFunc
 	}
 	close(dialed)
 	defer conn.Close()
+	if _, resumed := conn.Conn.(*stream.Stream); !resumed {
+		o.person.forget()
+	}
 	if pass {
 		return proxy.Pass(stdout, conn)
 	}
@@ -181,10 +185,13 @@ func (o *proxyOptions) part(conn *proxy.Conn, err error) error {
 	if !ok {
 		return err
 	}
-	o.person.forget()
+	o.person.leave()
 	ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
 	defer cancel()
 	s.Shutdown(ctx)
+	o.person.forget()
+	o.absence.changed(nil)
+	o.absence.wait()
 	if lost := (*proxy.PeerError)(nil); errors.As(err, &lost) {
 		return &noConnection{err}
 	}
@@ -205,6 +212,9 @@ func (o *proxyOptions) dial(ctx context.Context, stdout *os.File, log *slog.Logg
 		if pass, err = plan.passes(stdout); err != nil {
 			return nil, false, err
 		}
+		if plan.unresumed != "" {
+			o.goOnWithout(errors.New(plan.unresumed))
+		}
 		plan.route.Retrying, plan.route.Asked = waiting.because, func() bool { return plan.left || o.person.asked.Load() }
 		warning := o.warnOfTimeout(plan.settings.ConnectTimeout)
 		if plan.resume != nil {
@@ -214,8 +224,8 @@ func (o *proxyOptions) dial(ctx context.Context, stdout *os.File, log *slog.Logg
 		}
 		warning.Stop()
 		if why, ok := plan.notResumable(err); ok {
-			printError("%s: cannot be resumed, going on without: %v", o.alias, why)
-			o.plain = true
+			o.goOnWithout(why)
+			o.person.again(plan.route.Legs, err)
 			continue
 		}
 		name, why, ok := leaveToSSH(err)
@@ -225,6 +235,12 @@ func (o *proxyOptions) dial(ctx context.Context, stdout *os.File, log *slog.Logg
 		log.Info("cannot log in to hop, ssh may", "hop", name, "why", why)
 		o.delegated[name] = true
 	}
+}
+
+// goOnWithout gives up StayResume for this process.
+func (o *proxyOptions) goOnWithout(why error) {
+	printError("%s: cannot be resumed, going on without: %v", o.alias, why)
+	o.plain = true
 }
 
 // warnOfTimeout says, before ssh's ConnectTimeout ends us, that it is an answer

@@ -18,6 +18,7 @@ import (
 	"ssh-stay/auth"
 	"ssh-stay/config"
 	"ssh-stay/hop"
+	"ssh-stay/prompt"
 	"ssh-stay/proxy"
 )
 
@@ -48,7 +49,7 @@ func (b *routeBuilder) throughSSH(s *config.Settings, jump config.Jump, before [
 	if slices.Contains(strings.Split(parents, ","), "ssh:"+s.Alias) {
 		return nil, &config.LoopError{Source: s.ProxySource, Host: s.Alias}
 	}
-	prepare := func(host string, port int) (*exec.Cmd, error) {
+	prepare := func(host string, port int, background bool) (*exec.Cmd, error) {
 		args, err := b.sshArgs(s, jump, before)
 		if err != nil {
 			return nil, err
@@ -56,9 +57,52 @@ func (b *routeBuilder) throughSSH(s *config.Settings, jump config.Jump, before [
 		if err := config.CheckHost(host); err != nil {
 			return nil, err
 		}
+		if background {
+			args = append(args, unattended(s)...)
+		}
 		return exec.Command("ssh", append(args, "-W", net.JoinHostPort(host, strconv.Itoa(port)), "--", jump.Host)...), nil
 	}
-	return proxy.CommandDialer("ssh -W at hop "+s.Alias, prepare, os.Stderr, runningFor+"="+parents+",ssh:"+s.Alias), nil
+	d := b.byCommand("ssh -W at hop "+s.Alias, parents+",ssh:"+s.Alias, prepare)
+	if prompt.CanAskInBackground() {
+		d.Patience = loginGrace
+	}
+	return d.Dial, nil
+}
+
+// byCommand dials by a command that runs for the hosts named. What it has to ask
+// in the background it asks by askpass.
+func (b *routeBuilder) byCommand(name, hosts string, prepare func(host string, port int, background bool) (*exec.Cmd, error)) *proxy.CommandDialer {
+	d := &proxy.CommandDialer{Name: name, Stderr: os.Stderr, Background: b.background, Log: b.log}
+	d.Prepare = func(host string, port int, background bool) (*exec.Cmd, error) {
+		cmd, err := prepare(host, port, background)
+		if err != nil {
+			return nil, err
+		}
+		cmd.Env = append(os.Environ(), runningFor+"="+hosts)
+		if background && prompt.CanAskInBackground() {
+			cmd.Env = append(cmd.Env, "SSH_ASKPASS_REQUIRE=force")
+		}
+		return cmd, nil
+	}
+	return d
+}
+
+// unattended is what ssh is told when nobody waits for it. It accepts no new
+// host key that it would have asked about, words its end as we know it, and does
+// not take a dead network for a user who thinks.
+func unattended(s *config.Settings) []string {
+	timeout := reconnectTime
+	if s.ConnectTimeout > 0 {
+		timeout = min(timeout, s.ConnectTimeout)
+	}
+	args := []string{"-o", "LogLevel=INFO", "-o", fmt.Sprintf("ConnectTimeout=%d", max(1, int(timeout/time.Second)))}
+	if strictness(s.StrictHostKeyChecking) == auth.StrictAsk {
+		args = append(args, "-o", "StrictHostKeyChecking=yes")
+	}
+	if !prompt.CanAskInBackground() {
+		args = append(args, "-o", "BatchMode=yes")
+	}
+	return args
 }
 
 func (b *routeBuilder) sshArgs(s *config.Settings, jump config.Jump, before []config.Jump) ([]string, error) {

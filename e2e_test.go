@@ -37,6 +37,9 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	rig := sshtest.For(t)
 	w := &world{Rig: rig, bin: rig.Build(), client: rig.Client()}
+	if err := w.client.Append("IgnoreUnknown Stay*"); err != nil {
+		t.Fatal(err)
+	}
 	w.j1 = w.Host(w.client, "j1")
 	w.j2 = w.Host(w.client, "j2")
 	w.j3 = w.Host(w.client, "j3")

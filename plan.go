@@ -26,6 +26,7 @@ type plan struct {
 
 	mayDelegate map[string]bool // hops of StayClient auto, by alias
 	left        bool            // ssh logs in to a hop, and may ask the user
+	unresumed   string          // why there is no resumption, although it was asked for
 }
 
 // settingError is a setting that cannot be had; it names where it was made.
@@ -98,7 +99,11 @@ func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error
 	}
 	s.HostName, s.Port = o.host, o.port
 	b := &routeBuilder{file: o.file, engine: o.engine, path: []string{o.alias}, log: log,
-		delegated: o.delegated, mayDelegate: map[string]bool{}, ask: o.person.ask, tell: o.person.tell, show: o.person.show}
+		delegated: o.delegated, mayDelegate: map[string]bool{}, ask: o.person.ask, tell: o.person.tell, show: o.person.show,
+		signing: o.person.signing}
+	if s.StayResume != "no" && !o.plain {
+		b.background = o.person.background.Load
+	}
 	base, legs, err := b.build(ctx, s)
 	if err != nil {
 		return nil, err
@@ -117,7 +122,7 @@ func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error
 	}
 	route := &proxy.Route{Base: base, Legs: legs, Host: o.host, Port: o.port, Budget: budget, Log: log}
 	o.watch(legs, log)
-	return &plan{s, route, resume, b.mayDelegate, b.left}, nil
+	return &plan{s, route, resume, b.mayDelegate, b.left, b.unresumed}, nil
 }
 
 // passes says whether the socket is to be handed to ssh.
@@ -125,6 +130,10 @@ func (p *plan) passes(stdout *os.File) (bool, error) {
 	s := p.settings
 	if !s.ProxyUseFdpass || !proxy.CanPass(stdout) {
 		return false, nil
+	}
+	if p.resume != nil {
+		return false, &settingError{s.FdpassSource, "StayResume and ProxyUseFdpass exclude each other",
+			"under \"Host " + s.Alias + "\": ProxyUseFdpass no, or StayResume no"}
 	}
 	if len(s.Jumps) > 0 || s.ProxyCommand != "" {
 		return false, &settingError{s.FdpassSource, "ProxyUseFdpass yes needs a direct route, and " + s.Alias +
@@ -143,7 +152,10 @@ type routeBuilder struct {
 	delegated   map[string]bool // hops that ssh shall log in to
 	mayDelegate map[string]bool // those that it may
 	left        bool            // one of the route is left to ssh
+	unresumed   string          // as in plan
+	background  func() bool     // nobody waits for a login; nil: somebody always does
 	ask         auth.AskFunc
+	signing     func(context.Context) func()
 	tell, show  func(text string)
 }
 
@@ -166,7 +178,7 @@ func (b *routeBuilder) build(ctx context.Context, s *config.Settings) (proxy.Dia
 	if err != nil {
 		return nil, nil, err
 	}
-	if hs.StayClient == "openssh" || hs.StayClient == "auto" && (b.delegated[hs.Alias] || hs.PKCS11Provider != "") {
+	if b.isLeft(hs) {
 		b.log.Info("hop left to ssh -W", "hop", hs.Alias)
 		b.left = true
 		base, err := b.throughSSH(hs, last, rest)
@@ -179,6 +191,11 @@ func (b *routeBuilder) build(ctx context.Context, s *config.Settings) (proxy.Dia
 	}
 	leg, err := b.leg(hs)
 	return base, append(legs, leg), err
+}
+
+// isLeft says whether ssh logs in to a host, and not we.
+func (b *routeBuilder) isLeft(s *config.Settings) bool {
+	return s.StayClient == "openssh" || s.StayClient == "auto" && (b.delegated[s.Alias] || s.PKCS11Provider != "")
 }
 
 // enter notes a host whose own stanza says how to go on. To come by it again
@@ -235,14 +252,14 @@ func (b *routeBuilder) command(s *config.Settings) (proxy.DialFunc, error) {
 		return nil, &settingError{s.ProxySource, "ProxyCommand of " + s.Alias + " runs ssh-stay for " + s.Alias + " again",
 			"name the program ssh-stay, so that it can look past itself"}
 	}
-	prepare := func(host string, port int) (*exec.Cmd, error) {
+	prepare := func(host string, port int, _ bool) (*exec.Cmd, error) {
 		line, err := s.ExpandCommand(host, port)
 		if err != nil {
 			return nil, err
 		}
 		return proxy.ShellCommand(line), nil
 	}
-	return proxy.CommandDialer("ProxyCommand of "+s.Alias, prepare, os.Stderr, runningFor+"="+parents+","+s.Alias), nil
+	return b.byCommand("ProxyCommand of "+s.Alias, parents+","+s.Alias, prepare).Dial, nil
 }
 
 // leg is one hop, everything taken from its own stanza as `ssh -W` would.
@@ -250,12 +267,9 @@ func (b *routeBuilder) leg(s *config.Settings) (proxy.Leg, error) {
 	if s.PathError != nil {
 		return proxy.Leg{}, s.PathError
 	}
-	keys, err := b.hostKeys(s)
-	if err != nil {
-		return proxy.Leg{}, &hop.HandshakeError{Hop: s.Alias, Err: err}
-	}
 	cfg := &hop.Config{
-		Name: s.Alias, HostKeys: keys, Login: b.login(s),
+		Name: s.Alias, Login: b.login(s),
+		LoadHostKeys:      func() (*auth.HostKeys, error) { return b.hostKeys(s) },
 		HostKeyAlgorithms: s.HostKeyAlgorithms, KeepHostKeyOrder: s.HostKeyAlgorithmsFixed,
 		Banner: b.banner(s), RekeyBytes: s.RekeyBytes, Interval: s.StayInterval, GiveUp: s.StayGiveUp, Log: b.log,
 	}
@@ -281,7 +295,7 @@ func (b *routeBuilder) login(s *config.Settings) *auth.Login {
 		IdentitiesOnly: s.IdentitiesOnly, Accepted: s.PubkeyAcceptedAlgorithms, MinRSABits: s.RequiredRSASize,
 		Publickey: s.PubkeyAuthentication, KbdInteractive: s.KbdInteractiveAuthentication, Password: s.PasswordAuthentication,
 		Prompts: s.NumberOfPasswordPrompts, AddKeys: addKeys(s.AddKeysToAgent),
-		Yield: s.StayClient == "auto", Tell: b.tell, Log: b.log,
+		Yield: s.StayClient == "auto", Signing: b.signing, Tell: b.tell, Log: b.log,
 	}
 	if s.GSSAPIAuthentication {
 		l.Elsewhere = append(l.Elsewhere, "gssapi-with-mic")

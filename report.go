@@ -12,7 +12,6 @@ import (
 	"ssh-stay/config"
 	"ssh-stay/hop"
 	"ssh-stay/proxy"
-	"ssh-stay/relay"
 	"ssh-stay/state"
 	"ssh-stay/stream"
 )
@@ -103,8 +102,10 @@ func message(err error, host string) string {
 	var unknown *auth.UnknownHostError
 	var changed *auth.ChangedHostKeyError
 	var revoked *auth.RevokedHostKeyError
-	var pinned *hop.PinnedKeyError
-	if errors.As(err, &unknown) || errors.As(err, &changed) || errors.As(err, &revoked) || errors.As(err, &pinned) {
+	if pinned := (*hop.PinnedKeyError)(nil); errors.As(err, &pinned) {
+		return "Host key verification failed. " + pinned.Error()
+	}
+	if errors.As(err, &unknown) || errors.As(err, &changed) || errors.As(err, &revoked) {
 		return "Host key verification failed. " + err.Error()
 	}
 	if peer := (*proxy.PeerError)(nil); errors.As(err, &peer) && host != "" {
@@ -136,7 +137,7 @@ func hints(err error, host string) []string {
 	switch {
 	case errors.As(err, &expired):
 		return []string{fmt.Sprintf("to keep sessions for longer, under \"Host %s\": StayKeep", host)}
-	case errors.Is(err, relay.ErrGone), errors.As(err, &refused) && refused.Code == stream.CodeUnknown:
+	case errors.As(err, &refused) && refused.Code == stream.CodeUnknown:
 		return []string{"its host was restarted, or ended it at logout (KillUserProcesses of logind.conf): loginctl enable-linger there"}
 	case errors.As(err, &unknown):
 		return []string{fmt.Sprintf("ssh%s %s    # shows the key, asks, and adds it to known_hosts", portFlag(unknown.Name), hopName)}

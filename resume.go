@@ -23,8 +23,8 @@ import (
 	"ssh-stay/stream"
 )
 
-// reconnectTime bounds one attempt to log in again, questions excepted: the
-// stream makes another one then.
+// reconnectTime is the least that an attempt to log in again may take, questions
+// excepted: the stream makes another one then.
 const reconnectTime = 15 * time.Second
 
 // resumption is what StayResume makes of a plan: its route ends at the host of
@@ -38,11 +38,16 @@ type resumption struct {
 
 // resumption decides where the relay is, and appends the leg to the target
 // where it is there. It returns nil where there is nothing to resume: a route
-// without a jump host, for `jump`.
+// without a jump host, for `jump`, or one whose relay would be on a host that is
+// left to ssh, which b.unresumed tells.
 func (b *routeBuilder) resumption(s *config.Settings, legs []proxy.Leg) (*resumption, []proxy.Leg, error) {
 	r := &resumption{interval: s.StayInterval, keep: s.StayKeep}
 	switch s.StayResume {
 	case "target":
+		if b.isLeft(s) {
+			b.unresumed = "the login at " + s.Alias + " is left to ssh"
+			return nil, legs, nil
+		}
 		leg, err := b.leg(s)
 		if err != nil {
 			return nil, nil, err
@@ -51,6 +56,9 @@ func (b *routeBuilder) resumption(s *config.Settings, legs []proxy.Leg) (*resump
 		return r, append(legs, leg), nil
 	case "jump":
 		if len(legs) == 0 {
+			if len(s.Jumps) > 0 {
+				b.unresumed = "the login at " + s.Jumps[len(s.Jumps)-1].Host + " is left to ssh"
+			}
 			return nil, legs, nil
 		}
 		r.host, r.target = legs[len(legs)-1].Hop.Name, net.JoinHostPort(s.HostName, strconv.Itoa(s.Port))
@@ -65,7 +73,8 @@ type resumer struct {
 	plan   *plan
 	person *person
 	relay  relay.Client
-	opened bool // the relay has the stream
+	again  *proxy.Route // for all logins but the first; nil before
+	opened bool         // the relay has the stream
 	log    *slog.Logger
 }
 
@@ -80,15 +89,31 @@ func (o *proxyOptions) dialResumed(ctx context.Context, p *plan, log *slog.Logge
 		Warn: func(text string) { printError("%s: %s", p.resume.host, text) },
 	}}
 	o.person.remembers = true
+	o.absence.host, o.absence.dir = o.alias, state.Default()
 	events, _ := o.events.Subscribe() // for as long as the process lives
 	s, err := stream.Dial(ctx, &stream.Config{
-		Dial: d.dial, Judge: d.judge, Target: p.resume.target,
+		Dial: d.dial, Judge: d.judge, Target: d.target,
 		Interval: p.resume.interval, Keep: p.resume.keep, Events: events, Log: log,
+		Changed: o.absence.changed, Asking: o.person.asking,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &proxy.Conn{Conn: s}, nil
+}
+
+// target is what the relay shall dial. localhost may have another sshd at the
+// port that the user dials, where that is a forwarded one: the sshd that let us in
+// is the right one.
+func (d *resumer) target() string {
+	r := d.plan.resume
+	if own := d.relay.Sshd(); r.own && own != "" {
+		_, dialed, _ := net.SplitHostPort(r.target)
+		if _, port, _ := net.SplitHostPort(own); port != dialed {
+			return own
+		}
+	}
+	return r.target
 }
 
 // progressDelay is how long an upload may take before somebody is told.
@@ -115,26 +140,22 @@ func progress(host string) func(done, total int64) {
 	}
 }
 
-// dial logs in. From the second time on nobody waits for it, and the host of
-// the relay must be the one of the first.
+// dial logs in. From the second time on nobody waits for it, and all hosts must
+// be those of the first.
 func (d *resumer) dial(ctx context.Context) (stream.Transport, error) {
-	r := d.plan.route
-	if !d.opened {
-		path, err := r.Connect(ctx)
+	if d.again == nil {
+		path, err := d.plan.route.Connect(ctx)
 		if err != nil {
 			return nil, err
 		}
-		last := &r.Legs[len(r.Legs)-1]
-		pinned := *last.Hop
-		pinned.Pinned = path.Last().HostKey()
-		last.Hop = &pinned
+		d.again = d.plan.route.Pin(path)
+		d.again.Budget = max(reconnectTime, d.again.Budget)
 		return &transport{d, path, d.relay.Open}, nil
 	}
 	d.person.relogin()
-	again := *r
-	again.Budget = reconnectTime
-	defer state.Default().Turn(ctx, net.JoinHostPort(r.Legs[0].Host, strconv.Itoa(r.Legs[0].Port)))()
-	path, err := again.Reconnect(ctx)
+	first := d.again.Legs[0]
+	defer state.Default().Turn(ctx, net.JoinHostPort(first.Host, strconv.Itoa(first.Port)))()
+	path, err := d.again.Reconnect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +183,9 @@ func (t *transport) Close() error { return t.path.Close() }
 
 // judge says what an error means for a stream that waits for a link. What a
 // host refuses it would refuse again; sshd counts failed logins, and closes on
-// those who come too often (PerSourcePenalties, OpenSSH 9.8).
+// those who come too often (PerSourcePenalties, OpenSSH 9.8). Another host than
+// before may be one that a network puts before all until its user has logged in
+// there: it gets nothing, and the session waits for the right one.
 func (d *resumer) judge(err error) stream.Verdict {
 	var (
 		unknown *auth.UnknownHostError
@@ -171,17 +194,25 @@ func (d *resumer) judge(err error) stream.Verdict {
 		pinned  *hop.PinnedKeyError
 		denied  *auth.DeniedError
 		shaking *hop.HandshakeError
+		gaveUp  *proxy.GaveUpError
+		command *proxy.CommandError
 		refused *hop.ExecRefusedError
 		none    *relay.UnavailableError
+		other   *relay.ElsewhereError
 	)
 	switch {
-	case errors.Is(err, relay.ErrGone), errors.As(err, &unknown), errors.As(err, &changed),
-		errors.As(err, &revoked), errors.As(err, &pinned):
+	case errors.As(err, &other): // the next login may lead to the right one
+		return stream.Gently
+	case errors.Is(err, relay.ErrGone), errors.As(err, &revoked):
 		return stream.Fatal
+	case errors.As(err, &unknown), errors.As(err, &changed), errors.As(err, &pinned):
+		return stream.Hold
 	case errors.As(err, &denied):
 		d.person.forget()
 		return stream.Hold
-	case errors.Is(err, prompt.ErrNoAnswer):
+	case errors.As(err, &command) && command.Denied(), errors.Is(err, proxy.ErrIgnored):
+		return stream.Hold
+	case errors.Is(err, prompt.ErrNoAnswer), errors.As(err, &gaveUp) && d.person.ignored.Load():
 		return stream.Hold
 	case errors.As(err, &shaking), errors.As(err, &refused), errors.As(err, &none):
 		return stream.Gently
@@ -204,7 +235,7 @@ func (p *plan) notResumable(err error) (why error, ok bool) {
 	switch {
 	case p.resume == nil:
 		return nil, false
-	case errors.As(err, &none), errors.As(err, &refused), errors.As(err, &version), errors.Is(err, relay.ErrGone):
+	case errors.As(err, &none), errors.As(err, &refused), errors.As(err, &version):
 		return err, true
 	case errors.As(err, &said):
 		return err, said.Code != stream.CodeDial || p.resume.own

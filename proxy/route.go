@@ -74,6 +74,19 @@ type Path struct{ hops []*hop.Hop }
 // Last is the hop at the far end.
 func (p *Path) Last() *hop.Hop { return p.hops[len(p.hops)-1] }
 
+// Pin is a route whose hops must show the host keys that they have shown on
+// path, which r made.
+func (r *Route) Pin(path *Path) *Route {
+	pinned := *r
+	pinned.Legs = slices.Clone(r.Legs)
+	for i, h := range path.hops {
+		cfg := *pinned.Legs[i].Hop
+		cfg.Pinned = h.HostKey()
+		pinned.Legs[i].Hop = &cfg
+	}
+	return &pinned
+}
+
 // Close ends all hops, the first one first.
 func (p *Path) Close() error {
 	if p == nil {

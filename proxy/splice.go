@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -31,13 +32,20 @@ type PeerError struct{ Err error }
 
 func (e *PeerError) Error() string {
 	var errno syscall.Errno
-	var lost *hop.LostError
-	if errors.As(e.Err, &errno) && !errors.As(e.Err, &lost) {
+	if errors.As(e.Err, &errno) && !tellsAll(e.Err) {
 		return "connection lost: " + connectReason(e.Err)
 	}
 	return "connection lost: " + e.Err.Error()
 }
 func (e *PeerError) Unwrap() error { return e.Err }
+
+// tellsAll says whether an error is of a hop or a stream, whose own words tell
+// more than those of the system at the bottom of it.
+func tellsAll(err error) bool {
+	var lost *hop.LostError
+	var expired *stream.ExpiredError
+	return errors.As(err, &lost) || errors.As(err, &expired)
+}
 
 // ErrClientGone says that ssh went away before the peer ended the connection.
 var ErrClientGone = errors.New("the client has gone")
@@ -139,7 +147,7 @@ func copyDown(client *Client, peer *Conn) error {
 	if tcp, ok := peer.Conn.(*net.TCPConn); ok && isPipeOrSocket(client.out) {
 		_, err = io.Copy(client.out, tcp)
 	} else if s, ok := peer.Conn.(*stream.Stream); ok { // which acknowledges what was taken
-		_, err = s.WriteTo(writerOnly{client.out})
+		_, err = s.WriteTo(&pipeWriter{out: client.out})
 	} else {
 		_, err = io.CopyBuffer(writerOnly{client.out}, readerOnly{peer.Conn}, make([]byte, hopSize))
 	}
@@ -155,11 +163,10 @@ func copyDown(client *Client, peer *Conn) error {
 // reports the connection's errors as stdout's.
 func judge(err error) error {
 	var errno syscall.Errno
-	var lost *hop.LostError
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &lost) || !errors.As(err, &errno):
+	case tellsAll(err) || !errors.As(err, &errno):
 		return &PeerError{err}
 	case errno == syscall.EPIPE:
 		return ErrClientGone
@@ -167,6 +174,20 @@ func judge(err error) error {
 		return fmt.Errorf("write stdout: %w", errno)
 	}
 	return &PeerError{errno}
+}
+
+// pipeWriter grows ssh's pipe once it carries bulk, as copyUp does.
+type pipeWriter struct {
+	out   *os.File
+	grown bool
+}
+
+func (w *pipeWriter) Write(p []byte) (int, error) {
+	if len(p) >= hopSize/2 && !w.grown {
+		w.grown = true
+		growPipe(w.out, pipeSize)
+	}
+	return w.out.Write(p)
 }
 
 // writerOnly and readerOnly keep io.CopyBuffer from calling ReadFrom and

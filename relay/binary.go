@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bufio"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
@@ -46,11 +47,16 @@ func writeGzip(w io.Writer, path string, progress func(done, total int64)) error
 	if err != nil {
 		return err
 	}
-	z := gzip.NewWriter(w)
+	// The compressor writes some 200 bytes at a time, each a packet of the hop.
+	b := bufio.NewWriterSize(w, 32<<10)
+	z := gzip.NewWriter(b)
 	if err := copyTold(z, f, info.Size(), progress); err != nil {
 		return err
 	}
-	return z.Close()
+	if err := z.Close(); err != nil {
+		return err
+	}
+	return b.Flush()
 }
 
 // copyTold copies total bytes and tells how far it is.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +24,7 @@ func (p *program) bridge(start bool) int {
 	}
 	conn, err := p.reach(p.places(version), start)
 	if errors.Is(err, errGone) {
-		mark("gone", "")
+		mark("gone", thisMachine().String())
 		return 1
 	}
 	if err != nil {
@@ -31,7 +32,8 @@ func (p *program) bridge(start bool) int {
 		return 1
 	}
 	// The daemon speaks as soon as it has the descriptors: ours comes before.
-	mark("ready", "")
+	ip, port := sshdAddress()
+	mark("ready", strings.TrimSpace(thisMachine().String()+" "+ip+" "+port))
 	rights := unix.UnixRights(0, 1)
 	if err := again(func() error { return unix.Sendmsg(conn, []byte{0}, rights, nil, 0) }); err != nil {
 		fmt.Fprintln(os.Stderr, "ssh-stay relay: hand over:", err)
@@ -82,6 +84,24 @@ func (p *program) find(places []place) (int, error) {
 	for _, at := range places {
 		if at.living() {
 			return at.dial(p.patience)
+		}
+	}
+	return p.findRenamed(places)
+}
+
+// findRenamed looks where a daemon of this machine is that had another name then.
+// A lock does not tell: on NFS another machine may hold it. A socket does, since
+// it refuses all but those of its own kernel.
+func (p *program) findRenamed(places []place) (int, error) {
+	for _, place := range places {
+		for _, at := range place.siblings() {
+			if !at.living() {
+				continue
+			}
+			conn, err := at.dial(p.patience)
+			if !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.ENOENT) {
+				return conn, err
+			}
 		}
 	}
 	return -1, errGone

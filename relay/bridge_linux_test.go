@@ -20,7 +20,7 @@ import (
 func TestBridge(t *testing.T) {
 	f := newFar(t)
 	attach := f.run("attach")
-	if got := attach.mark(); got != "gone" {
+	if got := attach.mark(); got != gone() {
 		t.Errorf("attach without a daemon: got %q, want gone", got)
 	}
 	if !missing(filepath.Join(f.home, ".cache")) {
@@ -126,7 +126,7 @@ func TestBridgeOnSocket(t *testing.T) {
 	theirs.Close()
 	ours.SetDeadline(time.Now().Add(20 * time.Second))
 	var pid int
-	if _, err := fmt.Fscanf(ours, "\nssh-stay-relay 1 ready\ndaemon %d\n", &pid); err != nil {
+	if _, err := fmt.Fscanf(ours, "\nssh-stay-relay 1 ready "+thisMachine().String()+"\ndaemon %d\n", &pid); err != nil {
 		t.Fatal(err)
 	}
 	ours.(*net.UnixConn).CloseWrite()

@@ -178,7 +178,7 @@ func (e *end) mark() string {
 // ready returns the pid of the daemon, whose bytes follow the marker.
 func (e *end) ready() int {
 	e.Helper()
-	if got := e.mark(); got != "ready" {
+	if got := e.mark(); got != "ready "+thisMachine().String() {
 		e.Fatalf("got marker %q, want ready", got)
 	}
 	var pid int
@@ -187,6 +187,9 @@ func (e *end) ready() int {
 	}
 	return pid
 }
+
+// gone is the marker of a bridge that finds no daemon here.
+func gone() string { return "gone " + thisMachine().String() }
 
 func scan(s, format string, to *int) bool {
 	n, err := fmt.Sscanf(s, format, to)
@@ -272,7 +275,7 @@ func TestDaemonKilled(t *testing.T) {
 	channel.exit()
 	start := time.Now()
 	attach := f.run("attach")
-	if got := attach.mark(); got != "gone" {
+	if got := attach.mark(); got != gone() {
 		t.Errorf("got %q, want gone", got)
 	}
 	if took := time.Since(start); took > time.Second {
@@ -302,7 +305,7 @@ func TestDaemonLeaves(t *testing.T) {
 	if socket := f.places()[0].socket(); !missing(socket) {
 		t.Errorf("%s is still there", socket)
 	}
-	if got := f.run("attach").mark(); got != "gone" {
+	if got := f.run("attach").mark(); got != gone() {
 		t.Errorf("got %q, want gone", got)
 	}
 }

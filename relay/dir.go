@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -44,7 +45,7 @@ func (p *program) places(version string) []place {
 		}
 	}
 	if cache := cacheDir(); cache != "" {
-		add(filepath.Join(cache, "ssh-stay"), "run-"+machine())
+		add(filepath.Join(cache, "ssh-stay"), runPrefix+thisMachine().machine)
 	}
 	add(filepath.Join(p.tmp, "ssh-stay-"+strconv.Itoa(os.Geteuid())), "run")
 	return all
@@ -62,13 +63,29 @@ func cacheDir() string {
 	return ""
 }
 
-// machine tells hosts apart that share a home directory: a socket and a lock
-// are of one kernel.
-func machine() string {
+// runPrefix begins the name of a directory that is one machine's: several may
+// share a home, but a socket is of one kernel.
+const runPrefix = "run-"
+
+// siblings are the places of other machines beside this one; or of this one,
+// when it was called otherwise.
+func (at place) siblings() []place {
+	entries, _ := os.ReadDir(at.base)
+	var all []place
+	for _, entry := range entries {
+		other := place{at.base, filepath.Join(at.base, entry.Name()), at.version}
+		if strings.HasPrefix(entry.Name(), runPrefix) && other.dir != at.dir && len(other.socket()) <= maxSocketPath {
+			all = append(all, other)
+		}
+	}
+	return all
+}
+
+// thisMachine is who we are. A host's name may change while it runs.
+func thisMachine() identity {
 	name, _ := os.Hostname()
 	id, _ := os.ReadFile("/etc/machine-id")
-	sum := sha256.Sum256(append([]byte(name+"\n"), id...))
-	return hex.EncodeToString(sum[:4])
+	return identify(name, string(id), bootID())
 }
 
 // ownVersion is that of the running binary, even if its file has been replaced.

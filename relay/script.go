@@ -59,7 +59,8 @@ var unames = map[string][]string{
 // uploadScript stores the binary of that hash, which comes compressed on
 // standard input once the script has said "go N", in the first place behind
 // the first skip ones that takes it. When it then says "again", the caller may
-// try with skip N.
+// try with skip N. How many bytes it has unpacked it tells each second, "at N":
+// what the near side has written may be far from here.
 //
 // An empty file that is executable is a script to every sh, and does not
 // run on a file system that is mounted noexec.
@@ -91,6 +92,7 @@ done;
 [ -n "$t" ] || fail error "$why";
 find "$d" -type f -name ".new-*" -mtime +0 -exec rm -f {} + 2>/dev/null;
 say go $i;
+{ trap - 0 1 2 13 15; while sleep 1 >/dev/null && [ -f "$t" ] && say at $(wc -c <"$t"); do :; done; } </dev/null 2>/dev/null &
 gzip -dc >"$t" || fail again "cannot unpack to $d";
 case $(sum <"$t") in "$h "*) ;; *) fail error "what arrived in $d is not what was sent";; esac;
 "$t" relay version </dev/null >/dev/null || fail again "does not run in $d";

@@ -32,8 +32,8 @@ func NewServer() Server {
 // us in is then the next best (SSH_CONNECTION, ssh(1)).
 func dial(ctx context.Context, target string, interval time.Duration) (net.Conn, error) {
 	c, err := new(net.Dialer).DialContext(ctx, "tcp", target)
-	if own := ownAddress(); err != nil && own != "" && strings.HasPrefix(target, "localhost:") {
-		c, _ = new(net.Dialer).DialContext(ctx, "tcp", own)
+	if ip, port := sshdAddress(); err != nil && ip != "" && strings.HasPrefix(target, "localhost:") {
+		c, _ = new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(ip, port))
 	}
 	if c == nil {
 		return nil, inWords(target, err)
@@ -45,15 +45,20 @@ func dial(ctx context.Context, target string, interval time.Duration) (net.Conn,
 	return c, nil
 }
 
-// ownAddress is where the sshd that started us took our connection, "" if it
-// does not say.
-func ownAddress() string {
+// sshdAddress is where the sshd that started us took our connection. Both are
+// empty if it does not say.
+func sshdAddress() (ip, port string) {
 	fields := strings.Fields(os.Getenv("SSH_CONNECTION"))
 	if len(fields) != 4 {
-		return ""
+		return "", ""
 	}
-	return net.JoinHostPort(fields[2], fields[3])
+	return fields[2], fields[3]
 }
+
+// words is an error as ssh words it, capitals and all.
+type words string
+
+func (w words) Error() string { return string(w) }
 
 // inWords has ssh's words, as the client of a jump host without a relay would
 // hear them.
@@ -63,7 +68,7 @@ func inWords(target string, err error) error {
 	var errno syscall.Errno
 	switch {
 	case errors.As(err, &dns):
-		return fmt.Errorf("Could not resolve hostname %s: Name or service not known", host)
+		return words("Could not resolve hostname " + host + ": Name or service not known")
 	case errors.As(err, &errno):
 		text := errno.Error()
 		return fmt.Errorf("connect to host %s port %s: %s", host, port, strings.ToUpper(text[:1])+text[1:])

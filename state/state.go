@@ -1,19 +1,15 @@
 // Package state keeps the files that `ssh-stay status` reads. ControlPersist
 // sends a ProxyCommand's stderr to /dev/null, so the last error of each host is
-// also written here. Nothing secret is: names, times and error texts alone.
+// also written here, and what a session waits for. Nothing secret is: names, times and error texts alone.
 package state
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/adrg/xdg"
@@ -40,28 +36,8 @@ const maxFile = 64 << 10
 // WriteFailure replaces what is kept of f.Host. The file appears whole or not
 // at all.
 func (d Dir) WriteFailure(f Failure) error {
-	if err := d.make(); err != nil {
-		return err
-	}
-	text, err := json.Marshal(f)
-	if err != nil {
-		return err
-	}
-	temp, err := os.CreateTemp(string(d), ".new-") // mode 0600
-	if err != nil {
-		return fmt.Errorf("write state: %w", err)
-	}
-	defer os.Remove(temp.Name()) // fails once it is renamed
-	_, err = temp.Write(append(text, '\n'))
-	if err := errors.Join(err, temp.Close()); err != nil {
-		return fmt.Errorf("write state: %w", err)
-	}
 	sum := sha256.Sum256([]byte(f.Host))
-	name := failurePrefix + hex.EncodeToString(sum[:8]) + ".json"
-	if err := os.Rename(temp.Name(), filepath.Join(string(d), name)); err != nil {
-		return fmt.Errorf("write state: %w", err)
-	}
-	return nil
+	return d.write(filepath.Join(string(d), failurePrefix+hex.EncodeToString(sum[:8])+".json"), f)
 }
 
 // make creates the directory. One that is a symbolic link, or that others can
@@ -87,26 +63,14 @@ func (d Dir) check() error {
 // Failures returns what is kept, the newest first. A directory that does not
 // exist holds nothing; files that cannot be read are passed over.
 func (d Dir) Failures() ([]Failure, error) {
-	if err := d.check(); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
-	entries, err := os.ReadDir(string(d))
-	if err != nil {
-		return nil, fmt.Errorf("read state: %w", err)
-	}
+	files, err := d.list(failurePrefix)
 	var all []Failure
-	for _, e := range entries {
-		if !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), failurePrefix) {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(string(d), e.Name()))
+	for _, file := range files {
 		var f Failure
-		if err == nil && len(text) <= maxFile && json.Unmarshal(text, &f) == nil {
+		if readJSON(file, &f) == nil {
 			all = append(all, f)
 		}
 	}
 	slices.SortFunc(all, func(a, b Failure) int { return b.Time.Compare(a.Time) })
-	return all, nil
+	return all, err
 }

@@ -4,10 +4,10 @@ package stream
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -52,11 +52,26 @@ type pairNet struct {
 	srv     *Server
 	serving sync.WaitGroup
 
+	attached chan struct{} // has one in it after a new attach
+	attaches *atomic.Int32
+
 	mu   sync.Mutex // guards what follows
 	ends []net.Conn // all that are up, of both sides
 }
 
 func (n *pairNet) dial(context.Context) (Transport, error) { return &pairTransport{n: n}, nil }
+
+// changed is Config.Changed.
+func (n *pairNet) changed(err error) {
+	if err != nil {
+		return
+	}
+	n.attaches.Add(1)
+	select {
+	case n.attached <- struct{}{}:
+	default:
+	}
+}
 
 type pairTransport struct {
 	n    *pairNet
@@ -88,28 +103,26 @@ func (t *pairTransport) Close() error {
 	return nil
 }
 
-// cut ends all channels. It tells how many.
-func (n *pairNet) cut() int {
+// cut ends all channels.
+func (n *pairNet) cut() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	cut := len(n.ends)
 	for _, c := range n.ends {
 		c.Close()
 	}
 	n.ends = nil
-	return cut
 }
 
 // streamPair is a stream over ways w, and what its server has dialed.
-func streamPair(w way) (n *pairNet, client *Stream, target net.Conn, err error) {
+func streamPair(w way, attaches *atomic.Int32) (n *pairNet, client *Stream, target net.Conn, err error) {
 	targets := make(chan net.Conn, 1)
-	n = &pairNet{way: w}
+	n = &pairNet{way: w, attached: make(chan struct{}, 1), attaches: attaches}
 	n.srv = &Server{Dial: func(context.Context, string, time.Duration) (net.Conn, error) {
 		here, there := newPipe(simRoom)
 		targets <- there
 		return here, nil
 	}}
-	client, err = Dial(context.Background(), &Config{Dial: n.dial, Target: "localhost:22", Interval: time.Second, Keep: time.Hour, Log: slog.New(slog.DiscardHandler)})
+	client, err = Dial(context.Background(), &Config{Dial: n.dial, Target: func() string { return "localhost:22" }, Interval: time.Second, Keep: time.Hour, Log: discard, Changed: n.changed})
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -131,23 +144,30 @@ func (n *pairNet) end(client *Stream, target net.Conn) {
 func TestConn(t *testing.T) {
 	for _, w := range ways {
 		t.Run(w.name, func(t *testing.T) {
-			t.Run("fresh", func(t *testing.T) { testConn(t, w, func(*pairNet) (stop func()) { return func() {} }) })
+			t.Run("fresh", func(t *testing.T) {
+				testConn(t, w, func(*pairNet) func() { return func() {} })
+			})
 			t.Run("resumed", func(t *testing.T) {
 				testConn(t, w, func(n *pairNet) func() {
-					if n.cut() == 0 {
-						t.Error("nothing to cut")
-					}
+					n.cut()
+					<-n.attached
 					return func() {}
 				})
 			})
-			t.Run("cut often", func(t *testing.T) { testConn(t, w, cutOften) })
+			t.Run("cut often", func(t *testing.T) {
+				if n := testConn(t, w, cutOften); n < 20 {
+					t.Errorf("attached anew %d times: too few", n)
+				}
+			})
 		})
 	}
 }
 
-func testConn(t *testing.T, w way, trouble func(*pairNet) (stop func())) {
+// testConn returns how often the streams were attached anew.
+func testConn(t *testing.T, w way, trouble func(*pairNet) (stop func())) int32 {
+	var attaches atomic.Int32
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-		n, client, target, err := streamPair(w)
+		n, client, target, err := streamPair(w, &attaches)
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -157,14 +177,15 @@ func testConn(t *testing.T, w way, trouble func(*pairNet) (stop func())) {
 			n.end(client, target)
 		}, nil
 	})
+	return attaches.Load()
 }
 
-// cutOften cuts every 20 ms.
+// cutOften cuts every 2 ms.
 func cutOften(n *pairNet) (stop func()) {
 	ended := make(chan struct{})
 	var cutting sync.WaitGroup
 	cutting.Go(func() {
-		tick := time.NewTicker(20 * time.Millisecond)
+		tick := time.NewTicker(2 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			select {

@@ -24,25 +24,29 @@ type Verdict int
 const (
 	Again  Verdict = iota // try again soon: the network is down
 	Gently                // try again, but the far host may count it
-	Hold                  // try again when something has happened, a wake or a new network
+	Hold                  // try again much later, or when something has happened: a wake, a new network
 	Fatal                 // the stream is lost
 )
 
 // Config says how to reach a relay and how to keep a stream attached.
 type Config struct {
-	// Dial makes a transport. It is to bound itself, and is called by one at a
-	// time. Judge says what its errors, and those of Open, mean once there is a
-	// stream; nil means Again.
+	// Dial makes a transport. It is to bound itself, as Transport.Open is. One
+	// call is made at a time, but for one whose context has ended and that has
+	// yet to return. Judge says what its errors, and those of Open, mean once
+	// there is a stream; nil means Again.
 	Dial  func(context.Context) (Transport, error)
 	Judge func(error) Verdict
+	// Asking says that the user is being asked something for a login, which is
+	// then left alone whatever happens; nil is never.
+	Asking func() bool
 
-	Target   string        // for the relay to dial, HOST:PORT
+	Target   func() string // for the relay to dial, HOST:PORT; called once the first channel is open
 	Interval time.Duration // silence before a ping; 0: none but when something is awaited
 	Keep     time.Duration // how long both ends keep the stream without a link
 	Events   <-chan struct{}
 
 	// Changed, if not nil, is told when the stream has lost its link, with why,
-	// and nil when it has one again.
+	// after each attempt in vain, and nil when it has one again.
 	Changed func(error)
 	Log     *slog.Logger
 }
@@ -94,42 +98,42 @@ func Dial(ctx context.Context, cfg *Config) (*Stream, error) {
 		return nil, err
 	}
 	p := &keeper{cfg: cfg, s: s, generation: 1}
-	q := request{want: wantOpen, generation: p.generation, secret: k, keep: cfg.Keep, interval: cfg.Interval, target: cfg.Target}
+	q := request{want: wantOpen, generation: p.generation, secret: k, keep: cfg.Keep, interval: cfg.Interval}
 	conn, a, err := p.shake(ctx, t, q, dialTime+handshakeTime)
 	if err != nil {
 		t.Close()
 		return nil, err
 	}
-	p.link, p.transport = s.attach(p.generation, conn, 0, a.granted), t
+	p.link, p.transport = s.attach(p.generation, conn, 0, a.granted, 0), t
 	go p.run() // ends with the stream
 	return s, nil
 }
 
-// shake opens a channel and shakes hands on it. When ctx or the time ends, it
-// closes the transport.
-func (p *keeper) shake(ctx context.Context, t Transport, q request, limit time.Duration) (_ net.Conn, a answer, err error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
+// shake opens a channel and shakes hands on it within limit. When ctx or that
+// time ends, it closes the transport.
+func (p *keeper) shake(ctx context.Context, t Transport, q request, limit time.Duration) (net.Conn, answer, error) {
 	stop := context.AfterFunc(ctx, func() { t.Close() })
-	defer func() {
-		if !stop() && err == nil {
-			err = context.Cause(ctx)
-		}
-	}()
+	defer stop()
 	c, err := t.Open(ctx)
 	if err != nil {
-		return nil, a, err
+		return nil, answer{}, err
 	}
-	a, err = p.ask(c, q)
+	late := time.AfterFunc(limit, func() { t.Close() })
+	a, err := p.ask(c, q)
+	switch inTime := late.Stop(); {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case !inTime:
+		err = errNoAnswer
+	}
 	if err != nil {
 		c.Close()
-		if ctx.Err() != nil {
-			err = fmt.Errorf("no answer from the relay: %w", context.Cause(ctx))
-		}
 		return nil, a, err
 	}
 	return c, a, nil
 }
+
+var errNoAnswer = errors.New("no answer from the relay")
 
 // ask is the client's side of the handshake.
 func (p *keeper) ask(c net.Conn, q request) (a answer, err error) {
@@ -139,14 +143,22 @@ func (p *keeper) ask(c net.Conn, q request) (a answer, err error) {
 	}
 	s := p.s
 	rand.Read(q.nonce[:])
+	if q.want == wantOpen {
+		q.target = p.cfg.Target()
+	}
 	s.mu.Lock()
 	q.id, q.received, q.granted = s.id, s.in.ready, s.granted
+	if q.want == wantAttach {
+		s.asking++
+		defer s.asked()
+	}
 	s.mu.Unlock()
-	message := q.encode()
+	message, start := q.encode(), time.Now()
 	if err := writeMessage(c, message, s.secret.prove(roleClient, h.nonce, q.nonce, message)); err != nil {
 		return a, err
 	}
 	message, proof, err := readMessage(c)
+	took := time.Since(start)
 	if err != nil {
 		return a, err
 	}
@@ -162,5 +174,14 @@ func (p *keeper) ask(c net.Conn, q request) (a answer, err error) {
 	if a.code != CodeClosed {
 		return a, &RefusedError{a.code, a.text}
 	}
+	a.took = took
 	return a, nil
+}
+
+// asked lets acknowledgements go out again.
+func (s *Stream) asked() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asking--
+	s.sendable.Signal()
 }

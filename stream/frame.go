@@ -12,8 +12,8 @@ type kind byte
 const (
 	kindData kind = 1 // offset, bytes
 	kindAck  kind = 2 // offset taken, offset granted
-	kindPing kind = 3 // token
-	kindPong kind = 4 // token
+	kindPing kind = 3 // token, offset sent
+	kindPong kind = 4 // token, offset sent
 	kindEOF  kind = 5 // final offset
 	kindBye  kind = 6 // final offset, code, reason
 )
@@ -79,7 +79,7 @@ func (c Code) String() string {
 // frame is one that was parsed. Which fields count depends on its kind.
 type frame struct {
 	kind    kind
-	offset  uint64 // DATA, ACK (taken), EOF and BYE (final)
+	offset  uint64 // DATA, ACK (taken), PING and PONG (sent), EOF and BYE (final)
 	granted uint64 // ACK
 	token   uint64 // PING, PONG
 	code    Code   // BYE
@@ -91,10 +91,11 @@ func appendHeader(b []byte, k kind, length int) []byte {
 	return append(b, byte(k), byte(length>>16), byte(length>>8), byte(length))
 }
 
-func appendAck(b []byte, taken, granted uint64) []byte {
-	b = appendHeader(b, kindAck, 16)
-	b = binary.BigEndian.AppendUint64(b, taken)
-	return binary.BigEndian.AppendUint64(b, granted)
+// appendPair appends an ACK (taken, granted), PING or PONG (token, sent).
+func appendPair(b []byte, k kind, first, second uint64) []byte {
+	b = appendHeader(b, k, 16)
+	b = binary.BigEndian.AppendUint64(b, first)
+	return binary.BigEndian.AppendUint64(b, second)
 }
 
 func appendNumber(b []byte, k kind, n uint64) []byte {
@@ -176,7 +177,7 @@ func (f *frame) readData(r io.Reader, length int) error {
 
 // parse reads the frames that are not DATA.
 func (f *frame) parse(p []byte) error {
-	want := map[kind]int{kindAck: 16, kindPing: 8, kindPong: 8, kindEOF: 8}[f.kind]
+	want := map[kind]int{kindAck: 16, kindPing: 16, kindPong: 16, kindEOF: 8}[f.kind]
 	if f.kind == kindBye && len(p) < byeSize || f.kind != kindBye && len(p) != want {
 		return violation("frame of kind %d with %d bytes", f.kind, len(p))
 	}
@@ -185,7 +186,7 @@ func (f *frame) parse(p []byte) error {
 	case kindAck:
 		f.offset, f.granted = n, binary.BigEndian.Uint64(p[8:])
 	case kindPing, kindPong:
-		f.token = n
+		f.token, f.offset = n, binary.BigEndian.Uint64(p[8:])
 	case kindEOF:
 		f.offset = n
 	case kindBye:

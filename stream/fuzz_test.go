@@ -18,13 +18,13 @@ func (f *frame) encode() []byte {
 		b := appendHeader(nil, f.kind, offsetSize+len(f.data))
 		return append(binary.BigEndian.AppendUint64(b, f.offset), f.data...)
 	case kindAck:
-		return appendAck(nil, f.offset, f.granted)
+		return appendPair(nil, kindAck, f.offset, f.granted)
 	case kindEOF:
 		return appendNumber(nil, f.kind, f.offset)
 	case kindBye:
 		return appendBye(nil, f.offset, f.code, f.reason)
 	}
-	return appendNumber(nil, f.kind, f.token)
+	return appendPair(nil, f.kind, f.token, f.offset)
 }
 
 // ofThePeer fails the test unless err is one that foreign bytes may cause.
@@ -38,7 +38,7 @@ func ofThePeer(t *testing.T, err error) {
 }
 
 func frameSeeds() [][]byte {
-	large := bytes.Repeat([]byte("x"), maxData)
+	large := bytes.Repeat([]byte("x"), maxChunk/2+1) // of the pool
 	frames := []frame{
 		{kind: kindData, offset: 1, data: []byte("a")},
 		{kind: kindData, offset: 1<<64 - 1, data: large},
@@ -58,7 +58,7 @@ func frameSeeds() [][]byte {
 		seeds = append(seeds, f.encode())
 		all = append(all, f.encode()...)
 	}
-	return append(seeds, all, all[:len(all)-1])
+	return append(seeds, all[len(large):], all[:len(all)-1])
 }
 
 // FuzzFrame: whatever arrives is frames of ours, byte for byte, or an error of a
@@ -101,6 +101,7 @@ func handshakeSeeds(f *testing.F) [][]byte {
 	}
 	seeds := [][]byte{
 		{}, []byte("SSH-2.0-OpenSSH_9.2\r\n"), []byte("ssh-stay"), []byte("ssh-stay\x00\x02"), []byte("ssh-stay-relay 1 ready\n"),
+		append([]byte{maxHello >> 8, 1}, make([]byte, maxHello+1+proofSize)...),
 		{0, 0}, {0, 1, 9}, {16, 1}, {255, 255}, hello.Bytes(), hello.Bytes()[:helloSize-1],
 	}
 	var s secret
@@ -114,6 +115,7 @@ func handshakeSeeds(f *testing.F) [][]byte {
 		writeMessage(&messages, q.encode(), s.prove(roleClient, nonce{}, q.nonce, q.encode()))
 		seeds = append(seeds, slices.Clone(messages.Bytes()))
 		messages.Reset()
+		writeMessage(&messages, q.encode()[:len(q.encode())-3], proof{})
 	}
 	for _, a := range []answer{{}, {code: CodeDenied, text: "no"}, {received: 1, granted: 2, text: string(bytes.Repeat([]byte("x"), maxReason))}} {
 		writeMessage(&messages, a.encode(), proof{})

@@ -95,7 +95,6 @@ type request struct {
 	keep       time.Duration
 	interval   time.Duration
 	target     string
-	proof      proof // of all that stands before it, and the relay's nonce
 }
 
 // answer is the relay's.
@@ -104,7 +103,8 @@ type answer struct {
 	received uint64
 	granted  uint64
 	text     string // why not; or, of an accepted wantOpen, a warning
-	proof    proof  // zero where the relay does not know the stream
+
+	took time.Duration // from the request to it; not sent
 }
 
 func (q *request) encode() []byte {

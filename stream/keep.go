@@ -13,9 +13,6 @@ import (
 const (
 	firstWait = 50 * time.Millisecond
 	maxWait   = 10 * time.Second
-	// gentleWait is the least after the third failure that the far host has
-	// seen: sshd's PerSourcePenalties forgive that (OpenSSH 9.8 and later).
-	gentleWait = time.Second
 	// dataPatience is how long data may go unanswered, eventPatience how long a
 	// ping after a wake or a change of the network.
 	dataPatience  = 10 * time.Second
@@ -27,6 +24,15 @@ const (
 	// forever is a wait that something else ends.
 	forever = 24 * time.Hour
 )
+
+// gentleWaits are the least after so many failures that the far host has seen.
+// sshd counts those of a source, and shuts it out for 15 s at first
+// (PerSourcePenalties, OpenSSH 9.8 and later): four connects fall into that.
+var gentleWaits = [...]time.Duration{0, 0, time.Second, 5 * time.Second, maxWait}
+
+// holdWaits are how long a login that the far host has refused is left alone:
+// it would refuse it again, unless something there was not ready yet.
+var holdWaits = [...]time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
 
 // keeper keeps a client's stream attached. Its fields belong to run.
 //
@@ -45,7 +51,9 @@ type keeper struct {
 	failures   int      // since the last link or event
 	seen       int      // of them by the far host
 	next       time.Time
-	hold       bool
+	held       int       // refusals in a row
+	freed      time.Time // when an event last let a refused login be repeated
+	abandoned  time.Time // when an event last ended an attempt
 	lastErr    error
 	fatal      error       // what an attempt beside a link came to
 	joining    chan joined // one more channel is being opened; nil if none
@@ -68,9 +76,9 @@ type attached struct {
 }
 
 type joined struct {
-	transport Transport
-	conn      net.Conn
-	err       error
+	generation uint64 // of the link that it was for
+	conn       net.Conn
+	err        error
 }
 
 // run is the one place that makes and ends links.
@@ -122,18 +130,24 @@ func (p *keeper) end() {
 	}
 }
 
-// abandon ends the attempt that is under way.
+// abandon ends the attempt that is under way, without waiting for it: it may
+// hang on what knows no context, a key on a dead file server, say. Should it
+// succeed after all, the relay has been told a generation that comes too late,
+// or the next attempt will replace it.
 func (p *keeper) abandon() {
 	p.attempt.cancel()
-	r := <-p.attempt.result
+	result, current := p.attempt.result, p.transport
 	p.attempt = nil
-	if r.err != nil {
-		return
-	}
-	if r.transport != p.transport {
-		r.transport.Close()
-	}
-	r.conn.Close()
+	go func() { // ends with the attempt
+		r := <-result
+		if r.err != nil {
+			return
+		}
+		if r.transport != current {
+			r.transport.Close()
+		}
+		r.conn.Close()
+	}()
 }
 
 // act does what is due and returns how long until something may be.
@@ -171,7 +185,7 @@ func (p *keeper) seek(now, detached time.Time) time.Duration {
 	case left <= 0:
 		p.s.finish(&ExpiredError{p.cfg.Keep, p.lastErr})
 		return forever
-	case p.attempt != nil || p.hold:
+	case p.attempt != nil:
 		return left
 	case now.Before(p.next):
 		return min(left, p.next.Sub(now))
@@ -184,7 +198,7 @@ func (p *keeper) seek(now, detached time.Time) time.Duration {
 func (p *keeper) probe(now time.Time, l *link) time.Duration {
 	p.s.mu.Lock()
 	since, patience := p.s.overdueLocked(l, p.cfg.Interval)
-	pinged, rtt := l.pinged, l.rtt
+	pinged, answered, rtt := l.pinged, l.answered, l.rtt
 	p.s.mu.Unlock()
 	if patience == 0 {
 		return forever
@@ -196,7 +210,7 @@ func (p *keeper) probe(now time.Time, l *link) time.Duration {
 		p.relieve()
 		return third - silence
 	}
-	if pinged.Before(since) {
+	if answered || pinged.Before(since) {
 		p.pingNow(l)
 	}
 	switch {
@@ -206,9 +220,9 @@ func (p *keeper) probe(now time.Time, l *link) time.Duration {
 	case silence < 2*third && !p.s.isUrgent(l):
 		p.relieve()
 		return 2*third - silence
-	case p.attempt == nil && !p.hold && !now.Before(p.next):
+	case p.attempt == nil && !now.Before(p.next):
 		p.start(now, true)
-	case p.attempt == nil && !p.hold:
+	case p.attempt == nil:
 		return min(patience-silence, p.next.Sub(now))
 	}
 	return patience - silence
@@ -273,11 +287,27 @@ func (p *keeper) lose(why error) {
 	p.s.finishLocked(why)
 }
 
-// event starts over at once: the machine woke, or its network changed.
+const (
+	// An event ends an attempt of some age, which may hang on the old network,
+	// and lets a refused login be repeated; but not one after the other, since a
+	// network that comes and goes has no end of events.
+	hangingTime = time.Second
+	abandonTime = 10 * time.Second
+	freeTime    = 30 * time.Second
+)
+
+// event looks at once: the machine woke, or its network changed. What the far
+// host has seen of our failures it has not forgotten.
 func (p *keeper) event() {
 	p.cfg.Log.Debug("the network may have changed")
-	p.failures, p.seen, p.hold, p.next, p.fatal = 0, 0, false, time.Time{}, nil
 	now := time.Now()
+	p.failures, p.fatal = 0, nil
+	if free := now.Sub(p.freed) > freeTime*time.Duration(p.held+1); p.held == 0 && p.seen < 2 || free {
+		p.next = time.Time{}
+		if p.held > 0 || p.seen >= 2 {
+			p.freed = now
+		}
+	}
 	p.s.mu.Lock()
 	l := p.s.link
 	if l != nil && !l.urgent.After(l.lastHeard()) {
@@ -287,8 +317,10 @@ func (p *keeper) event() {
 	if l != nil {
 		p.pingNow(l)
 	}
-	if p.attempt != nil && now.Sub(p.attempt.started) > firstWait {
-		p.abandon() // it may hang on the old network
+	asking := p.cfg.Asking != nil && p.cfg.Asking()
+	if p.attempt != nil && !asking && now.Sub(p.attempt.started) > hangingTime && now.Sub(p.abandoned) > abandonTime {
+		p.abandoned = now
+		p.abandon()
 	}
 }
 
@@ -313,7 +345,9 @@ func (p *keeper) start(now time.Time, beside bool) {
 // attach makes a link. It uses nothing of the keeper that changes meanwhile.
 func (p *keeper) attach(ctx context.Context, reuse Transport, q request) (r attached) {
 	if reuse != nil {
+		late := time.AfterFunc(reuseTime, func() { reuse.Close() })
 		r.conn, r.answer, r.err = p.shake(ctx, reuse, q, reuseTime)
+		late.Stop()
 		if r.err == nil || isRefusal(r.err) || p.judge(r.err) == Fatal {
 			r.transport = reuse
 			return r
@@ -370,24 +404,37 @@ func (p *keeper) finished(r attached) {
 	switch verdict {
 	case Fatal:
 		if beside && !p.told { // the link may yet come back
-			p.hold, p.fatal = true, r.err
+			p.fatal, p.next = r.err, time.Now().Add(holdWaits[0])
 			return
 		}
-		p.lose(r.err)
+		p.lose(p.outcome(r.err))
 	case Hold:
-		p.hold = true
+		p.next = time.Now().Add(holdWaits[min(p.held, len(holdWaits)-1)])
+		p.held++
 	case Gently:
 		p.seen++
+		fallthrough
+	default:
+		p.next = time.Now().Add(p.backoff())
 	}
-	p.next = time.Now().Add(p.backoff())
+	if p.told && p.cfg.Changed != nil && !p.s.over() {
+		p.cfg.Changed(r.err)
+	}
+}
+
+// outcome tells a session that was away for too long from one that got lost.
+func (p *keeper) outcome(err error) error {
+	var refused *RefusedError
+	if errors.As(err, &refused) && refused.Code == CodeUnknown && p.link.absent() > p.cfg.Keep {
+		return &ExpiredError{p.cfg.Keep, nil}
+	}
+	return err
 }
 
 // backoff doubles from firstWait on, and is jittered by a fifth.
 func (p *keeper) backoff() time.Duration {
 	d := min(firstWait<<min(p.failures-1, 10), maxWait)
-	if p.seen >= 3 {
-		d = max(d, gentleWait)
-	}
+	d = max(d, gentleWaits[min(p.seen, len(gentleWaits)-1)])
 	return d*4/5 + rand.N(d*2/5)
 }
 
@@ -405,9 +452,9 @@ func (p *keeper) replace(r attached) {
 		p.transport.Close()
 	}
 	p.link.running.Wait()
-	p.link = s.attach(p.generation, r.conn, r.answer.received, r.answer.granted)
-	p.transport, p.told, p.failures, p.seen, p.hold, p.lastErr, p.lone = r.transport, false, 0, 0, false, nil, false
-	p.fatal = nil
+	p.link = s.attach(p.generation, r.conn, r.answer.received, r.answer.granted, max(r.answer.took, 1))
+	p.transport, p.told, p.failures, p.seen, p.held, p.lone = r.transport, false, 0, 0, 0, false
+	p.lastErr, p.fatal = nil, nil
 	p.cfg.Log.Info("attached", "generation", p.generation, "after", silent)
 	if p.cfg.Changed != nil {
 		p.cfg.Changed(nil)
@@ -423,18 +470,23 @@ func (p *keeper) widen() {
 	t, result := p.transport, p.joining
 	q := request{want: wantJoin, generation: p.link.generation}
 	go func() { // ends with the transport
-		conn, err := t.Open(context.Background())
+		conn, err := t.Open(context.Background()) // which bounds itself
 		if err == nil {
-			_, err = p.ask(conn, q)
+			if _, err = p.ask(conn, q); err != nil {
+				conn.Close()
+			}
 		}
-		result <- joined{t, conn, err}
+		result <- joined{q.generation, conn, err}
 	}()
 }
 
 func (p *keeper) joined(j joined) {
 	p.joining = nil
-	if j.transport != p.transport {
-		return // closed by now
+	if j.generation != p.link.generation {
+		if j.err == nil {
+			j.conn.Close()
+		}
+		return
 	}
 	if j.err != nil {
 		p.cfg.Log.Debug("no further channel", "error", j.err)

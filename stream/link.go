@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -12,6 +13,8 @@ import (
 const (
 	maxChannels = 8
 	maxPongs    = 16
+	// maxStuck is how many pings in a row may find the same gap.
+	maxStuck = 3
 	// channelWindow is what an SSH channel has under way at most.
 	channelWindow = 2 << 20
 	// farAway is a round trip below which a channel's window binds nobody.
@@ -49,8 +52,13 @@ type link struct {
 
 	start   time.Time    // carries the monotonic clock
 	heard   atomic.Int64 // nanoseconds after start: last byte of the peer's
+	wall    atomic.Int64 // the same on the wall clock, which runs on in a sleep
 	waiting time.Time    // first data sent after that
 	urgent  time.Time    // the network changed: an answer is due
+
+	stuckAt    uint64 // what was received when a gap was first seen
+	stuckSince time.Time
+	stuck      int // pings that have seen it since
 
 	frame int // bytes of data in a frame at most
 	rate  meter
@@ -80,13 +88,15 @@ func (m *meter) add(n, enough int, now time.Time) (rate float64, ok bool) {
 }
 
 // attach starts the stream's next link on a channel. The caller has stopped the
-// one before, and has checked received, which is what the peer has.
-func (s *Stream) attach(generation uint64, c net.Conn, received, granted uint64) *link {
+// one before, and has checked received, which is what the peer has. rtt is the
+// round trip if that is known already, before data queues up; else 0.
+func (s *Stream) attach(generation uint64, c net.Conn, received, granted uint64, rtt time.Duration) *link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	l := &link{generation: generation, dead: make(chan struct{}), start: now, more: make(chan struct{}, 1),
+	l := &link{generation: generation, dead: make(chan struct{}), start: now, rtt: rtt, more: make(chan struct{}, 1),
 		ackDue: true, pingDue: true, frame: firstRate * int(frameTime) / int(time.Second)}
+	l.wall.Store(now.UnixNano())
 	if s.err != nil {
 		l.over, l.why = true, s.err
 		close(l.dead)
@@ -186,7 +196,7 @@ func (s *Stream) next(l *link) (b []byte, bye, ok bool) {
 		last := s.ended && s.sent+uint64(data) == s.end || s.bye != nil
 		eof := last && !s.closed && !l.eofSent && s.bye == nil
 		bye := last && s.closed && !l.byeSent
-		if data > 0 || eof || bye || l.ackDue || l.pingDue || len(l.pongs) > 0 {
+		if data > 0 || eof || bye || l.ackDue && s.asking == 0 || l.pingDue || len(l.pongs) > 0 {
 			break
 		}
 		s.sendable.Wait()
@@ -225,19 +235,19 @@ func (s *Stream) unsentLocked() int {
 }
 
 func (s *Stream) appendControlLocked(b []byte, l *link, now time.Time) []byte {
-	if l.ackDue || s.taken > s.told {
+	if s.asking == 0 && (l.ackDue || s.taken > s.told) {
 		l.ackDue, l.ackSoon = false, false
-		b = appendAck(b, s.taken, s.grantLocked())
+		b = appendPair(b, kindAck, s.taken, s.grantLocked())
 		s.told = s.taken
 	}
 	for _, token := range l.pongs {
-		b = appendNumber(b, kindPong, token)
+		b = appendPair(b, kindPong, token, s.sent)
 	}
 	l.pongs = l.pongs[:0]
 	if l.pingDue {
 		l.pingDue, l.answered, l.pinged = false, false, now
 		l.ping++
-		b = appendNumber(b, kindPing, l.ping)
+		b = appendPair(b, kindPing, l.ping, s.sent)
 	}
 	return b
 }
@@ -302,6 +312,9 @@ func (s *Stream) flowLocked(l *link, direction, n int, now time.Time) {
 
 func (l *link) lastHeard() time.Time { return l.start.Add(time.Duration(l.heard.Load())) }
 
+// absent is how long the peer has not been heard, sleep included.
+func (l *link) absent() time.Duration { return time.Duration(time.Now().UnixNano() - l.wall.Load()) }
+
 // listener notes life on a channel.
 type listener struct {
 	net.Conn
@@ -311,7 +324,9 @@ type listener struct {
 func (r listener) Read(p []byte) (int, error) {
 	n, err := r.Conn.Read(p)
 	if n > 0 {
-		r.l.heard.Store(int64(time.Since(r.l.start)))
+		now := time.Now()
+		r.l.heard.Store(int64(now.Sub(r.l.start)))
+		r.l.wall.Store(now.UnixNano())
 	}
 	return n, err
 }
@@ -349,11 +364,13 @@ func (s *Stream) handle(l *link, f frame) error {
 	case kindAck:
 		return s.ackedLocked(l, f)
 	case kindPing:
+		s.gapLocked(l, f.offset)
 		if len(l.pongs) < maxPongs {
 			l.pongs = append(l.pongs, f.token)
 			s.sendable.Signal()
 		}
 	case kindPong:
+		s.gapLocked(l, f.offset)
 		if f.token == l.ping && !l.answered {
 			l.answered, l.urgent = true, time.Time{}
 			s.measuredLocked(l, time.Since(l.pinged))
@@ -365,6 +382,21 @@ func (s *Stream) handle(l *link, f frame) error {
 	}
 	return nil
 }
+
+// gapLocked ends a link that lives but has swallowed data: the peer has sent up
+// to an offset that we still wait for, and nothing has come in the time of
+// several pings. One of several channels may end like that.
+func (s *Stream) gapLocked(l *link, sent uint64) {
+	if s.closed || s.in.ready >= sent || s.in.ready != l.stuckAt {
+		l.stuckAt, l.stuck, l.stuckSince = s.in.ready, 0, time.Now()
+		return
+	}
+	if l.stuck++; l.stuck >= maxStuck && time.Since(l.stuckSince) >= dataPatience/2 {
+		s.loseLocked(l, errSwallowed)
+	}
+}
+
+var errSwallowed = errors.New("a channel swallows data")
 
 func (s *Stream) measuredLocked(l *link, rtt time.Duration) {
 	if l.rtt == 0 || rtt < l.rtt {
@@ -427,7 +459,7 @@ func (s *Stream) endsLocked(final uint64) error {
 	}
 	last := s.in.ready
 	for _, p := range s.in.beyond {
-		last = max(last, p.offset+uint64(len(p.data)))
+		last = max(last, p.end())
 	}
 	if final < last || final > s.granted || s.atFinal && final != s.final {
 		return violation("end at %d, with %d received and %d granted", final, last, s.granted)

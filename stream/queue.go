@@ -117,6 +117,8 @@ type piece struct {
 	data   []byte
 }
 
+func (p piece) end() uint64 { return p.offset + uint64(len(p.data)) }
+
 // maxPieces bounds what the pieces cost beyond their bytes.
 const maxPieces = 16 << 10
 
@@ -126,10 +128,12 @@ type arrivals struct {
 	queue
 	ready  uint64
 	beyond []piece // sorted by offset
+	held   int     // bytes in them
 }
 
 // add takes data over. What arrived before is dropped. It reports false if
-// there are too many pieces.
+// there are too many pieces, or more bytes in them than fit a window: some of
+// them overlap then.
 func (a *arrivals) add(offset uint64, data []byte) bool {
 	if end := offset + uint64(len(data)); end <= a.ready {
 		freeChunk(data)
@@ -140,11 +144,13 @@ func (a *arrivals) add(offset uint64, data []byte) bool {
 			return int(min(1, max(-1, int64(p.offset-o))))
 		})
 		a.beyond = slices.Insert(a.beyond, i, piece{offset, data})
-		return len(a.beyond) <= maxPieces
+		a.held += len(data)
+		return len(a.beyond) <= maxPieces && a.held <= maxWindow
 	}
 	a.take(offset, data)
 	n := 0
 	for n < len(a.beyond) && a.beyond[n].offset <= a.ready {
+		a.held -= len(a.beyond[n].data)
 		a.take(a.beyond[n].offset, a.beyond[n].data)
 		n++
 	}
@@ -171,5 +177,5 @@ func (a *arrivals) forget() {
 	for _, p := range a.beyond {
 		freeChunk(p.data)
 	}
-	a.beyond = nil
+	a.beyond, a.held = nil, 0
 }

@@ -191,6 +191,10 @@ func (v *Server) open(t *turn) (*link, *Stream) {
 		refuse(t.conn, CodeDenied, "")
 		return nil, nil
 	}
+	if code := v.mayAdd(q); code != CodeClosed {
+		t.answer(&q.secret, answer{code: code})
+		return nil, nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), dialTime)
 	defer cancel()
 	target, err := v.Dial(ctx, q.target, q.interval)
@@ -209,19 +213,41 @@ func (v *Server) open(t *turn) (*link, *Stream) {
 		v.remove(h)
 		return nil, nil
 	}
-	l := h.Stream.attach(q.generation, t.conn, 0, q.granted)
+	l := h.Stream.attach(q.generation, t.conn, 0, q.granted, 0)
 	go v.connect(h) // ends with the stream
 	go v.watch(h)   // as well
 	return l, h.Stream
 }
 
-// add enters a stream, unless there are too many.
-func (v *Server) add(q *request, target net.Conn) (*held, Code) {
+// mayAdd says whether there is room for a stream.
+func (v *Server) mayAdd(q *request) Code {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	return v.mayAddLocked(q)
+}
+
+func (v *Server) mayAddLocked(q *request) Code {
 	most := v.MaxStreams
 	if most == 0 {
 		most = defaultStreams
+	}
+	switch {
+	case v.closed:
+		return CodeShutdown
+	case v.streams[q.id] != nil:
+		return CodeDenied
+	case len(v.streams) >= most:
+		return CodeFull
+	}
+	return CodeClosed
+}
+
+// add enters a stream, if there is still room.
+func (v *Server) add(q *request, target net.Conn) (*held, Code) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if code := v.mayAddLocked(q); code != CodeClosed {
+		return nil, code
 	}
 	if v.memory == nil {
 		v.memory = &memory{limit: v.MaxMemory}
@@ -229,14 +255,6 @@ func (v *Server) add(q *request, target net.Conn) (*held, Code) {
 			v.memory.limit = defaultMemory
 		}
 		v.streams = map[id]*held{}
-	}
-	switch {
-	case v.closed:
-		return nil, CodeShutdown
-	case v.streams[q.id] != nil:
-		return nil, CodeDenied
-	case len(v.streams) >= most:
-		return nil, CodeFull
 	}
 	h := &held{Stream: newStream(q.id, q.secret, v.memory), keep: min(q.keep, maxKeep), interval: q.interval, target: target}
 	v.streams[q.id] = h
@@ -261,45 +279,45 @@ func (v *Server) attach(t *turn) (*link, *Stream) {
 		return nil, nil
 	}
 	defer h.attaching.Unlock()
-	if code := h.mayAttach(&t.request); code != CodeClosed {
+	old, code := h.yield(&t.request)
+	if code != CodeClosed {
 		t.answer(&h.secret, answer{code: code})
 		return nil, nil
 	}
-	received, granted := h.detach(errReplaced)
+	received, granted := h.settled(old)
 	if err := t.answer(&h.secret, answer{received: received, granted: granted}); err != nil {
 		return nil, nil
 	}
-	return h.Stream.attach(t.request.generation, t.conn, t.request.received, t.request.granted), h.Stream
+	return h.Stream.attach(t.request.generation, t.conn, t.request.received, t.request.granted, 0), h.Stream
 }
 
 var errReplaced = errors.New("replaced by a newer link")
 
-// mayAttach checks what the client says of generation and offset.
-func (s *Stream) mayAttach(q *request) Code {
+// yield checks what the client says of generation and offset, and if that is
+// right ends the link that the stream has, before anything can come over that,
+// and returns it.
+func (s *Stream) yield(q *request) (old *link, _ Code) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.err != nil:
-		return CodeUnknown
+		return nil, CodeUnknown
 	case q.generation <= s.generation:
-		return CodeInUse
+		return nil, CodeInUse
 	case q.received < s.acked || q.received > s.furthest:
-		return CodeRewind
+		return nil, CodeRewind
 	}
-	return CodeClosed
+	if old = s.link; old != nil {
+		s.loseLocked(old, errReplaced)
+	}
+	return old, CodeClosed
 }
 
-// detach ends the link, waits until its pumps have stopped, and returns what
-// has been received and granted.
-func (s *Stream) detach(why error) (received, granted uint64) {
-	s.mu.Lock()
-	l := s.link
-	if l != nil {
-		s.loseLocked(l, why)
-	}
-	s.mu.Unlock()
-	if l != nil {
-		l.running.Wait()
+// settled waits until nothing uses a link that has ended, and returns what has
+// been received and granted.
+func (s *Stream) settled(old *link) (received, granted uint64) {
+	if old != nil {
+		old.running.Wait()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

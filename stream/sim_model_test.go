@@ -49,8 +49,8 @@ func (m *simModel) got(b []byte, err error, aborted bool) error {
 	return nil
 }
 
-func (m *simModel) whole() bool {
+func (m *simModel) state() (read, written int, whole bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.ended && m.read == len(m.written)
+	return m.read, len(m.written), m.ended && m.read == len(m.written)
 }

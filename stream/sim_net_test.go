@@ -105,6 +105,8 @@ type simWay struct {
 	ends  []*pipeEnd // of the client
 	isCut bool
 	isOff bool
+	// Until when the way is frozen, for channels that are opened meanwhile.
+	up, down time.Time
 }
 
 var errSimClosed = errors.New("the way to there is closed")
@@ -152,6 +154,8 @@ func (w *simWay) open(r *rand.Rand) (net.Conn, error) {
 	if w.isOff {
 		near.silence()
 	}
+	near.freeze(time.Until(w.up))
+	far.freeze(time.Until(w.down))
 	w.n.serving.Go(func() { w.n.srv.Serve(far) })
 	return near, nil
 }
@@ -201,17 +205,10 @@ func (w *simWay) fault(kind int, near, far *pipeEnd, d, soon time.Duration) {
 	case cutReset:
 		near.fail(syscall.ECONNRESET)
 		far.fail(syscall.ECONNRESET)
-	case cutNear:
-		near.fail(syscall.ECONNRESET)
-		far.deaf()
-	case cutFar:
-		far.fail(syscall.ECONNRESET)
-		near.deaf()
 	case freezeUp, freezeDown, freezeBoth:
 		w.freeze(kind, near, d)
-	case cutLate:
-		near.freeze(d)
-		time.AfterFunc(soon, func() { near.fail(syscall.ECONNRESET) })
+	case cutNear, cutFar, cutLate:
+		w.half(kind, d, soon)
 	case wayCut:
 		w.cut()
 	case wayDead:
@@ -227,6 +224,12 @@ func (w *simWay) freeze(kind int, near *pipeEnd, d time.Duration) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		ends = w.ends
+		if until := time.Now().Add(d); kind != freezeDown && until.After(w.up) {
+			w.up = until
+		}
+		if until := time.Now().Add(d); kind != freezeUp && until.After(w.down) {
+			w.down = until
+		}
 	}
 	for _, near := range ends {
 		if kind != freezeDown {
@@ -238,6 +241,32 @@ func (w *simWay) freeze(kind int, near *pipeEnd, d time.Duration) {
 	}
 }
 
+// half ends the way for one end, and the other hears nothing, or late. All its
+// channels share that: one connection carries them.
+func (w *simWay) half(kind int, d, soon time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, near := range w.ends {
+		far := near.peer()
+		switch kind {
+		case cutNear:
+			near.fail(syscall.ECONNRESET)
+			far.deaf()
+		case cutFar:
+			far.fail(syscall.ECONNRESET)
+			near.deaf()
+		case cutLate:
+			near.freeze(d)
+			time.AfterFunc(soon, func() { near.fail(syscall.ECONNRESET) })
+		}
+	}
+	if kind == cutFar {
+		w.offLocked()
+	} else {
+		w.cutLocked()
+	}
+}
+
 // cut resets all channels at both ends.
 func (w *simWay) cut() {
 	w.mu.Lock()
@@ -246,9 +275,20 @@ func (w *simWay) cut() {
 		near.fail(syscall.ECONNRESET)
 		near.peer().fail(syscall.ECONNRESET)
 	}
+	w.cutLocked()
+}
+
+func (w *simWay) cutLocked() {
 	if !w.isCut {
 		w.isCut = true
 		close(w.gone)
+	}
+}
+
+func (w *simWay) offLocked() {
+	if !w.isOff {
+		w.isOff = true
+		close(w.dead)
 	}
 }
 
@@ -259,10 +299,7 @@ func (w *simWay) die() {
 	for _, near := range w.ends {
 		near.silence()
 	}
-	if !w.isOff {
-		w.isOff = true
-		close(w.dead)
-	}
+	w.offLocked()
 }
 
 func (e *pipeEnd) silence() {
@@ -278,10 +315,7 @@ func (w *simWay) Close() error {
 	for _, near := range w.ends {
 		near.Close()
 	}
-	if !w.isCut {
-		w.isCut = true
-		close(w.gone)
-	}
+	w.cutLocked()
 	return nil
 }
 

@@ -90,11 +90,15 @@ type simTally struct {
 }
 
 func (y *simTally) add(s *sim) {
+	s.net.mu.Lock()
+	defer s.net.mu.Unlock()
 	for kind := range s.net.fired {
 		y.fired[kind].Add(int64(s.net.fired[kind]))
 	}
 	y.ways.Add(int64(len(s.net.ways)))
-	y.bytes.Add(int64(s.up.read + s.down.read))
+	up, _, _ := s.up.state()
+	down, _, _ := s.down.state()
+	y.bytes.Add(int64(up + down))
 	for late := int64(s.late); ; {
 		if old := y.slowest.Load(); late <= old || y.slowest.CompareAndSwap(old, late) {
 			return
@@ -114,6 +118,8 @@ func (y *simTally) check(t *testing.T, count uint64) {
 		}
 	}
 }
+
+var discard = slog.New(slog.DiscardHandler)
 
 // A sim is one scenario: a client and a target that write to each other.
 type sim struct {
@@ -146,7 +152,7 @@ func newSim(t *testing.T, seed uint64, trace bool) *sim {
 		s.targets.Store(name, there)
 		return here, nil
 	}}
-	if s.log = slog.New(slog.DiscardHandler); trace {
+	if s.log = discard; trace {
 		s.log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	calm := time.Duration(s.r.Int64N(int64(90 * time.Second)))
@@ -190,8 +196,8 @@ func (s *sim) run(tally *simTally) {
 	}
 	apps.Wait()
 	s.late = max(0, time.Since(s.start)-s.lastTrouble())
-	if !s.aborted.Load() && !s.failed.Load() && !(s.up.whole() && s.down.whole()) {
-		s.errorf("up %d of %d bytes, down %d of %d", s.up.read, len(s.up.written), s.down.read, len(s.down.written))
+	if text, done := s.progress(); !s.aborted.Load() && !s.failed.Load() && !done {
+		s.errorf("ended: %s", text)
 	}
 	s.goodbye(tally)
 	tally.add(s)
@@ -202,7 +208,7 @@ func (s *sim) run(tally *simTally) {
 func (s *sim) dial() bool {
 	for i := 0; ; i++ {
 		calm, name := time.Now().After(s.net.calm), strconv.Itoa(i)
-		client, err := Dial(s.Context(), &Config{Dial: s.net.dial, Target: name, Interval: s.interval, Keep: 24 * time.Hour, Log: s.log})
+		client, err := Dial(s.Context(), &Config{Dial: s.net.dial, Target: func() string { return name }, Interval: s.interval, Keep: 24 * time.Hour, Log: s.log})
 		if err == nil {
 			target, _ := s.targets.Load(name)
 			s.client, s.target = client, target.(*pipeEnd)
@@ -214,6 +220,13 @@ func (s *sim) dial() bool {
 		}
 		time.Sleep(time.Second)
 	}
+}
+
+// progress is how far the two directions are, and whether they are done.
+func (s *sim) progress() (text string, done bool) {
+	up, written, upDone := s.up.state()
+	down, writtenDown, downDone := s.down.state()
+	return fmt.Sprintf("up %d of %d bytes, down %d of %d", up, written, down, writtenDown), upDone && downDone
 }
 
 // abort closes one of the ends after a while, whatever is still under way.
@@ -292,7 +305,8 @@ func (s *sim) watch() (stop func()) {
 			return
 		}
 		if time.Since(s.start) > s.lastTrouble()+s.bound() {
-			s.errorf("not done: up %d of %d bytes, down %d of %d", s.up.read, len(s.up.written), s.down.read, len(s.down.written))
+			text, _ := s.progress()
+			s.errorf("not done: %s", text)
 			s.aborted.Store(true)
 			s.client.Close()
 			s.target.Close()

@@ -76,6 +76,7 @@ type Stream struct {
 
 	link       *link
 	generation uint64
+	asking     int       // attaches under way: no acknowledgement may overtake what they say
 	detached   time.Time // since when there is no link
 
 	look   time.Time     // when a client's keeper looks next
@@ -323,6 +324,9 @@ func (s *Stream) ReadFrom(r io.Reader) (total int64, err error) {
 func (s *Stream) commit(p []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended || s.err != nil || s.bye != nil {
+		return // nobody is told of it
+	}
 	if len(p) > maxChunk/2 {
 		s.out.push(s.spare[:len(p)])
 		s.spare = nil

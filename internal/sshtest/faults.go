@@ -2,7 +2,6 @@ package sshtest
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"sync"
@@ -26,20 +25,24 @@ const (
 // answering TCP keepalive probes. For faults that TCP itself must notice, use a
 // Firewall or a Link.
 type Faults struct {
-	Target      string        // HOST:PORT that flows go to
+	Target      string        // HOST:PORT that flows go to; Redirect changes it
+	Listen      string        // HOST:PORT to listen on, and HOST to come from; "" is a free port of 127.0.0.1
 	ForgetAfter time.Duration // silence of both directions after which a flow is dropped for ever, as by a firewall; 0 is never
 	Slice       bool          // write every byte on its own
 
-	listener net.Listener
-	cancel   context.CancelFunc // ends dials in progress
-	done     sync.WaitGroup     // everything that Start began
+	addr   *net.TCPAddr
+	dialer net.Dialer
+	ctx    context.Context
+	cancel context.CancelFunc // ends dials in progress
+	done   sync.WaitGroup     // everything that Start and Admit began
 
-	mu      sync.Mutex // guards what follows and the fields of every flow
-	changed sync.Cond  // a freeze, a thaw, or the end of a flow
-	frozen  Direction
-	closed  bool
-	flows   map[*flow]bool
-	stats   FaultStats
+	mu       sync.Mutex   // guards what follows, Target, and the fields of every flow
+	listener net.Listener // nil while connections are refused
+	changed  sync.Cond    // a freeze, a thaw, or the end of a flow
+	frozen   Direction
+	closed   bool
+	flows    map[*flow]bool
+	stats    FaultStats
 }
 
 // FaultStats is what has happened so far. A test that uses a fault asserts that
@@ -50,7 +53,7 @@ type FaultStats struct {
 	ToServer int64 // bytes relayed
 	ToClient int64
 	Withheld int // arrivals (bytes, an end, or a new flow) held back by Freeze
-	Forgot   int // flows dropped because of ForgetAfter
+	Forgot   int // flows dropped by Forget or because of ForgetAfter
 	Reset    int // flows ended by Reset
 	Closed   int // flows ended by CloseAll
 	Slices   int // writes under Slice, one byte each
@@ -64,27 +67,80 @@ type flow struct {
 	ended          bool // by a fault or by Close: nothing is relayed any more
 }
 
-// Start listens on a free port of 127.0.0.1.
+// Start listens.
 func (p *Faults) Start() error {
-	// A forwarder that probed would hide what its ends do about keepalive.
-	lc := net.ListenConfig{KeepAlive: -1}
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	address := p.Listen
+	if address == "" {
+		address = "127.0.0.1:0"
+	}
+	l, err := listenFaulty(address)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	p.listener, p.cancel = l, cancel
+	p.addr = l.Addr().(*net.TCPAddr)
+	p.dialer.KeepAlive = -1
+	if p.Listen != "" { // so that a server's log tells which way one came
+		p.dialer.LocalAddr = &net.TCPAddr{IP: p.addr.IP}
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.changed.L = &p.mu
 	p.flows = make(map[*flow]bool)
-	p.done.Go(func() { p.accept(ctx) }) // until Close closes the listener
+	p.admit(l)
 	return nil
 }
 
+// listenFaulty sets no probes: a forwarder that probed would hide what its ends
+// do about keepalive.
+func listenFaulty(address string) (net.Listener, error) {
+	lc := net.ListenConfig{KeepAlive: -1}
+	return lc.Listen(context.Background(), "tcp", address)
+}
+
+func (p *Faults) admit(l net.Listener) {
+	p.mu.Lock()
+	p.listener = l
+	p.mu.Unlock()
+	p.done.Go(func() { p.accept(p.ctx, l) }) // until Close or Refuse closes the listener
+}
+
 // Addr is where clients connect, as HOST:PORT.
-func (p *Faults) Addr() string { return p.listener.Addr().String() }
+func (p *Faults) Addr() string { return p.addr.String() }
 
 // Port is the port of Addr.
-func (p *Faults) Port() int { return p.listener.Addr().(*net.TCPAddr).Port }
+func (p *Faults) Port() int { return p.addr.Port }
+
+// Refuse has the kernel refuse connections from now on. Open flows go on.
+func (p *Faults) Refuse() {
+	p.mu.Lock()
+	l := p.listener
+	p.listener = nil
+	p.mu.Unlock()
+	if l != nil {
+		l.Close()
+	}
+}
+
+// Admit ends a Refuse.
+func (p *Faults) Admit() (err error) {
+	var l net.Listener
+	// Somebody's own connection may have been given the port meanwhile.
+	poll(5*time.Second, func() bool {
+		l, err = listenFaulty(p.Addr())
+		return err == nil
+	})
+	if err != nil {
+		return err
+	}
+	p.admit(l)
+	return nil
+}
+
+// Redirect sends the flows to come to another target.
+func (p *Faults) Redirect(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Target = target
+}
 
 // Freeze stops relaying in the directions d, of flows to come too. Nothing is
 // lost, and neither end learns of it.
@@ -100,6 +156,19 @@ func (p *Faults) Thaw() {
 	defer p.mu.Unlock()
 	p.frozen = 0
 	p.changed.Broadcast()
+}
+
+// Forget drops every open flow for ever, as a firewall does that was restarted.
+// Neither end learns of it.
+func (p *Faults) Forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for f := range p.flows {
+		if !f.forgotten && !f.ended {
+			f.forgotten = true
+			p.stats.Forgot++
+		}
+	}
 }
 
 // Reset sends both ends of every open flow a RST.
@@ -131,10 +200,7 @@ func (p *Faults) Close() error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
-	err := p.listener.Close()
-	if errors.Is(err, net.ErrClosed) {
-		err = nil
-	}
+	p.Refuse()
 	p.cancel()
 	var ended int
 	p.end(&ended)
@@ -148,7 +214,7 @@ func (p *Faults) Close() error {
 		f.each(net.Conn.Close)
 	}
 	p.done.Wait()
-	return err
+	return nil
 }
 
 // end marks every open flow as ended, counts them in count, and returns them
@@ -168,9 +234,9 @@ func (p *Faults) end(count *int) []*flow {
 	return flows
 }
 
-func (p *Faults) accept(ctx context.Context) {
+func (p *Faults) accept(ctx context.Context, l net.Listener) {
 	for {
-		client, err := p.listener.Accept()
+		client, err := l.Accept()
 		if err != nil {
 			return
 		}
@@ -185,8 +251,7 @@ func (p *Faults) serve(ctx context.Context, client net.Conn) {
 	if !p.add(f) || !p.pass(f, ToServer) {
 		return
 	}
-	dialer := net.Dialer{KeepAlive: -1}
-	server, err := dialer.DialContext(ctx, "tcp", p.Target)
+	server, err := p.dialer.DialContext(ctx, "tcp", p.target())
 	if err != nil {
 		f.reset()
 		return
@@ -199,6 +264,12 @@ func (p *Faults) serve(ctx context.Context, client net.Conn) {
 	pumps.Go(func() { p.pump(f, ToServer, server, client) }) // each until its source ends
 	pumps.Go(func() { p.pump(f, ToClient, client, server) })
 	pumps.Wait()
+}
+
+func (p *Faults) target() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.Target
 }
 
 // pump relays src to dst. An end of src is an end for dst; an error of either

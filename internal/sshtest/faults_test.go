@@ -180,6 +180,57 @@ func TestForgetIdle(t *testing.T) {
 	silent(t, c)
 }
 
+func TestForget(t *testing.T) {
+	p := &Faults{}
+	c := through(t, p)
+	p.Forget()
+	send(t, c, "lost")
+	silent(t, c)
+	fired(t, p, func(s FaultStats) int { return s.Forgot })
+	next, err := net.Dial("tcp", p.Addr())
+	For(t).must(err)
+	defer next.Close()
+	exchange(t, next, "another flow")
+}
+
+func TestRefuse(t *testing.T) {
+	p := &Faults{}
+	c := through(t, p)
+	for range 3 {
+		p.Refuse()
+		if _, err := net.Dial("tcp", p.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Fatalf("got %v, want %v", err, syscall.ECONNREFUSED)
+		}
+		exchange(t, c, "the open flow")
+		For(t).must(p.Admit())
+		next, err := net.Dial("tcp", p.Addr())
+		For(t).must(err)
+		exchange(t, next, "a new flow")
+		next.Close()
+	}
+}
+
+// TestListenAndRedirect: flows come from the address that they are listened for
+// on, and go to the target of the day.
+func TestListenAndRedirect(t *testing.T) {
+	p := &Faults{Listen: "127.0.0.9:0"}
+	c := through(t, p)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	For(t).must(err)
+	defer l.Close()
+	p.Redirect(l.Addr().String())
+	exchange(t, c, "the old target")
+	next, err := net.Dial("tcp", p.Addr())
+	For(t).must(err)
+	defer next.Close()
+	came, err := l.Accept()
+	For(t).must(err)
+	defer came.Close()
+	if got := came.RemoteAddr().(*net.TCPAddr).IP.String(); got != "127.0.0.9" {
+		t.Errorf("comes from %s, want 127.0.0.9", got)
+	}
+}
+
 func TestSlice(t *testing.T) {
 	p := &Faults{Slice: true}
 	c := through(t, p)

@@ -45,6 +45,17 @@ func ProcessesOf(exe string) []int {
 	return pids
 }
 
+// processesIn are the processes that run a file below dir.
+func processesIn(dir string) []int {
+	var pids []int
+	for _, pid := range processes() {
+		if link, err := os.Readlink(procFile(pid, "exe")); err == nil && strings.HasPrefix(link, dir+"/") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
 // OpenFDs are the open files of pid, as "NUMBER TARGET": "3 socket:[4711]".
 func OpenFDs(pid int) ([]string, error) {
 	dir := procFile(pid, "fd")
@@ -71,18 +82,18 @@ func WaitGone(pid int, d time.Duration) error {
 	return fmt.Errorf("process %d (%s) is still there after %v", pid, strings.ReplaceAll(string(line), "\x00", " "), d)
 }
 
-// killTree kills pid and its descendants, and returns them all. Each is stopped
+// killTree kills pid and its descendants but the spared ones, and returns them. Each is stopped
 // first, until no new one appears: a process can fork between being seen and
 // being killed, and its child would then be nobody's descendant. (A process
 // group does not do: every session of sshd calls setsid.)
-func killTree(pid int) []int {
+func killTree(pid int, spared ...int) []int {
 	tree := []int{pid}
 	for i := 0; i < len(tree); {
 		for ; i < len(tree); i++ {
 			syscall.Kill(tree[i], syscall.SIGSTOP)
 		}
 		for _, p := range Descendants(pid) {
-			if !slices.Contains(tree, p) {
+			if !slices.Contains(tree, p) && !slices.Contains(spared, p) {
 				tree = append(tree, p)
 			}
 		}

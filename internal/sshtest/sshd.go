@@ -44,6 +44,7 @@ type Sshd struct {
 	HostKeys []ssh.PublicKey // all of them; HostKey is the first
 
 	in    *Netns
+	lines []string
 	keys  []string // paths of the private host keys
 	cmd   *exec.Cmd
 	ended chan struct{} // closed once the listening process is reaped
@@ -82,7 +83,7 @@ func newSshd(cfg SshdConfig) (*Sshd, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sshd{Addr: cfg.Addr, User: me.Username, Dir: dir, Home: filepath.Join(dir, "home"), in: cfg.In}
+	s := &Sshd{Addr: cfg.Addr, User: me.Username, Dir: dir, Home: filepath.Join(dir, "home"), in: cfg.In, lines: cfg.Lines}
 	if s.Addr == "" {
 		s.Addr = "127.0.0.1"
 		if s.in != nil {
@@ -223,7 +224,23 @@ func (s *Sshd) HostPort() string { return net.JoinHostPort(s.Addr, strconv.Itoa(
 // Pid is the listening process; its sessions are its Descendants.
 func (s *Sshd) Pid() int { return s.cmd.Process.Pid }
 
-// Log is what the server has said so far, on LogLevel VERBOSE.
+// Relays are the processes that run a program installed in Home.
+func (s *Sshd) Relays() []int { return processesIn(s.Home) }
+
+// Restart kills the server and all its sessions at once, and starts it again on
+// the same port with an empty log. What they were running dies with them, but
+// for Relays.
+func (s *Sshd) Restart() error {
+	for _, pid := range killTree(s.Pid(), s.Relays()...) {
+		if err := WaitGone(pid, 5*time.Second); err != nil {
+			return err
+		}
+	}
+	<-s.ended
+	return s.start(s.lines)
+}
+
+// Log is what the server has said since its start, on LogLevel VERBOSE.
 func (s *Sshd) Log() string {
 	text, err := os.ReadFile(s.path("log"))
 	if err != nil {
@@ -236,8 +253,11 @@ func (s *Sshd) Log() string {
 // removes Dir.
 func (s *Sshd) Close() (err error) {
 	s.close.Do(func() {
-		pids := killTree(s.Pid())
+		pids := append(killTree(s.Pid()), s.Relays()...)
 		<-s.ended
+		for _, pid := range s.Relays() { // theirs is no tree: they outlive their sessions
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
 		for _, pid := range pids {
 			err = errors.Join(err, WaitGone(pid, 5*time.Second))
 		}

@@ -4,8 +4,10 @@ package sshtest
 
 import (
 	"context"
+	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +126,44 @@ func commands(pids []int) string {
 		all.Write(line)
 	}
 	return all.String()
+}
+
+// TestRestart: sessions end, a program of the home's goes on, and the port is
+// the same.
+func TestRestart(t *testing.T) {
+	r := For(t)
+	c := r.Client()
+	s := r.Host(c, "server")
+	sleep, err := os.ReadFile(r.Peer("sleep"))
+	r.must(err)
+	r.must(os.WriteFile(s.Home+"/stays", sleep, 0o700))
+	cmd := c.Command(within(t, 20*time.Second), "server", "$HOME/stays 1000 & echo up; cat")
+	keep, err := cmd.StdinPipe()
+	r.must(err)
+	defer keep.Close()
+	out, err := cmd.StdoutPipe()
+	r.must(err)
+	r.must(cmd.Start())
+	if _, err := io.ReadFull(out, make([]byte, 3)); err != nil {
+		t.Fatal(err)
+	}
+	before, sessions := s.Relays(), Descendants(s.Pid())
+	if len(before) != 1 || len(sessions) < 2 {
+		t.Fatalf("got %v in the home and %v, want one and a session", before, sessions)
+	}
+	r.must(s.Restart())
+	if cmd.Wait() == nil {
+		t.Error("the session ended well")
+	}
+	if after := s.Relays(); !slices.Equal(after, before) {
+		t.Errorf("got %v in the home, want %v as before", after, before)
+	}
+	if left := Descendants(s.Pid()); len(left) > 0 {
+		t.Errorf("got sessions %v, want none", left)
+	}
+	if out, err := c.Command(within(t, 10*time.Second), "server", "echo back").Output(); err != nil || string(out) != "back\n" {
+		t.Errorf("got %q, %v, want back", out, err)
+	}
 }
 
 func TestProcessesOf(t *testing.T) {

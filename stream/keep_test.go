@@ -1,0 +1,237 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// lane is a transport of one channel.
+type lane struct {
+	near, far *pipeEnd
+	used      bool
+}
+
+func (w *lane) Open(context.Context) (net.Conn, error) {
+	if w.used {
+		return nil, errors.New("one channel only")
+	}
+	w.used = true
+	return w.near, nil
+}
+
+func (w *lane) Close() error { return w.near.Close() }
+
+func (w *lane) freeze(d time.Duration) { w.near.freeze(d); w.far.freeze(d) }
+func (w *lane) cut()                   { w.near.fail(syscall.ECONNRESET); w.far.fail(syscall.ECONNRESET) }
+
+// kept is a client's stream, the relay it is kept at, and its ways there.
+type kept struct {
+	*Stream
+	server *Server
+	target *pipeEnd // the far end of the target's connection
+	ways   []*lane
+	dials  int
+	refuse error         // by Dial
+	login  time.Duration // that a Dial after the first takes
+	delay  time.Duration // of what the client sends on later ways
+	events chan struct{}
+}
+
+// keep runs test with a stream whose target says nothing by itself.
+func keep(t *testing.T, k *kept, test func()) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		near, far := newPipe(1 << 16)
+		k.target, k.events = far, make(chan struct{}, 1)
+		go io.Copy(io.Discard, far)
+		k.server = &Server{Dial: func(context.Context, string, time.Duration) (net.Conn, error) { return near, nil }}
+		var err error
+		k.Stream, err = Dial(t.Context(), &Config{
+			Dial: k.dial, Judge: func(error) Verdict { return Hold }, Target: func() string { return "x" },
+			Interval: 10 * time.Second, Keep: 24 * time.Hour, Events: k.events, Log: discard,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		test()
+		near.Close()
+		far.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		k.Shutdown(ctx)
+		cancel()
+		k.server.Close()
+		time.Sleep(time.Minute)
+	})
+}
+
+func (k *kept) dial(ctx context.Context) (Transport, error) {
+	if k.dials++; k.dials > 1 {
+		select {
+		case <-time.After(k.login):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if k.refuse != nil {
+			return nil, k.refuse
+		}
+	}
+	w := &lane{}
+	w.near, w.far = newPipe(1 << 20)
+	w.near.out.delay, w.far.out.delay = time.Millisecond, time.Millisecond
+	if k.dials > 1 {
+		w.near.out.delay += k.delay
+	}
+	k.ways = append(k.ways, w)
+	go k.server.Serve(w.far)
+	return w, nil
+}
+
+func (k *kept) attached() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.link != nil
+}
+
+// An acknowledgement on a link that comes back to life must not overtake the
+// attach that replaces it.
+func TestLinkThawsDuringAttach(t *testing.T) {
+	k := &kept{delay: 200 * time.Millisecond}
+	keep(t, k, func() {
+		go func() { // a steady download; ends with the target
+			for {
+				if _, err := k.target.Write(make([]byte, 10_000)); err != nil {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+		go io.Copy(io.Discard, k.Stream)
+		time.Sleep(time.Second)
+		k.ways[0].freeze(6850 * time.Millisecond)
+		k.Write([]byte("x"))
+		time.Sleep(20 * time.Second)
+		if !k.attached() || k.Err() != nil || k.link.generation != 2 {
+			t.Errorf("attached %v, %v, after %d dials; want the second link", k.attached(), k.Err(), k.dials)
+		}
+	})
+}
+
+// What an attempt beside a stalled link came to does not outlast the stall.
+func TestRefusalDuringStall(t *testing.T) {
+	k := &kept{refuse: errors.New("nobody answers")}
+	keep(t, k, func() {
+		k.ways[0].freeze(25 * time.Second) // more than two intervals, less than three
+		time.Sleep(40 * time.Second)
+		if !k.attached() || k.dials != 2 {
+			t.Fatalf("attached %v after %d dials, want the old link and one attempt beside it", k.attached(), k.dials)
+		}
+		k.refuse = nil
+		time.Sleep(5 * time.Minute)
+		k.ways[0].cut()
+		time.Sleep(time.Second)
+		if !k.attached() {
+			t.Error("not attached again")
+		}
+	})
+}
+
+// A refused login is repeated after a while, and not more often than that.
+func TestRefused(t *testing.T) {
+	k := &kept{refuse: errors.New("permission denied")}
+	keep(t, k, func() {
+		k.ways[0].cut()
+		var got []int
+		for _, wait := range []time.Duration{50 * time.Second, 20 * time.Second, 6 * time.Minute, 16 * time.Minute, 2 * time.Hour} {
+			before := k.dials
+			time.Sleep(wait)
+			got = append(got, k.dials-before)
+		}
+		if want := [5]int{1, 1, 1, 1, 2}; [5]int(got) != want {
+			t.Errorf("logins: got %v, want %v", got, want)
+		}
+		k.refuse = nil
+		time.Sleep(time.Hour)
+		if !k.attached() {
+			t.Error("not attached once it was let in")
+		}
+	})
+}
+
+// A network that comes and goes neither keeps logins from their end nor makes
+// many of them.
+func TestEvents(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		every, login time.Duration
+		refuse       error
+		most         int
+	}{
+		{"shorter than a login", 300 * time.Millisecond, 400 * time.Millisecond, nil, 1},
+		{"longer than half a login", 5 * time.Second, 6 * time.Second, nil, 2},
+		{"refused", 300 * time.Millisecond, 40 * time.Millisecond, errors.New("permission denied"), 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := &kept{login: tt.login, refuse: tt.refuse}
+			keep(t, k, func() {
+				k.ways[0].cut()
+				for range int(time.Minute / tt.every) {
+					time.Sleep(tt.every)
+					select {
+					case k.events <- struct{}{}:
+					default:
+					}
+				}
+				if got := k.dials - 1; got < 1 || got > tt.most {
+					t.Errorf("got %d logins in a minute, want 1 to %d", got, tt.most)
+				}
+				if k.attached() != (tt.refuse == nil) {
+					t.Errorf("attached: %v", k.attached())
+				}
+			})
+		})
+	}
+}
+
+// An event makes a held login be tried at once.
+func TestEventFrees(t *testing.T) {
+	k := &kept{refuse: errors.New("permission denied")}
+	keep(t, k, func() {
+		k.ways[0].cut()
+		time.Sleep(2 * time.Minute)
+		k.refuse = nil
+		k.events <- struct{}{}
+		time.Sleep(time.Second)
+		if !k.attached() {
+			t.Error("not attached after an event")
+		}
+	})
+}
+
+// What is read after the end is no longer counted.
+func TestReadFromAfterEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		s := newStream(id{}, secret{}, m)
+		r, w := io.Pipe()
+		done := make(chan struct{})
+		go func() { // ends with what is read after the end
+			s.ReadFrom(r)
+			close(done)
+		}()
+		w.Write([]byte("before"))
+		synctest.Wait()
+		s.finish(net.ErrClosed)
+		w.Write([]byte("after"))
+		<-done
+		if got := m.used.Load(); got != 0 {
+			t.Errorf("got %d bytes of memory in use, want 0", got)
+		}
+	})
+}
