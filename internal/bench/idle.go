@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,16 +33,17 @@ func (r *rig) idleGroup(l *lab, paths map[string]path) (*group, error) {
 	r.onClose(d.close)
 	child := paths[sshJ]
 	child.name = sshW
-	names := []string{sshW, stayJ, netcat, direct}
+	names := []string{sshW, stayJ, netcat, direct, stayR}
 	i := &idle{bin: r.bin, settle: r.sizes.settle, dials: r.sizes.dials, dialer: d,
-		paths: []path{child, paths[stayJ], paths[netcat], paths[direct]},
-		pss:   figure{name: "PSS", unit: "MiB", paths: names, wants: map[string]want{stayJ: atMost(8, ""), direct: atMost(4.5, "")}},
+		paths: []path{child, paths[stayJ], paths[netcat], paths[direct], paths[stayR]},
+		pss: figure{name: "PSS", unit: "MiB", paths: append(slices.Clone(names), relay),
+			wants: map[string]want{stayJ: atMost(8, ""), direct: atMost(4.5, ""), stayR: atMost(12, ""), relay: atMost(8, "")}},
 		dirty: figure{name: "Private_Dirty", unit: "MiB", paths: names, wants: map[string]want{stayJ: atMost(1.2, sshW), direct: atMost(1.2, sshW)}},
 		// Shown, not judged: the clean part is the binary's text. An ssh shares its
 		// own with the next ssh and a lone ssh-stay with nobody; PSS judges that.
 		private: figure{name: "Private_Clean + Private_Dirty", unit: "MiB", paths: names,
 			wants: map[string]want{stayJ: beside(sshW), direct: beside(sshW)}},
-		dial: figure{name: "exec to the first connection", unit: "ms", paths: names,
+		dial: figure{name: "exec to the first connection", unit: "ms", paths: names[:4],
 			wants: map[string]want{stayJ: atMost(5, ""), direct: atMost(5, "")}},
 		size: figure{name: "binary, linux/" + goarch(), unit: "MB", paths: []string{direct}, wants: map[string]want{direct: atMost(8, "")}},
 	}
@@ -96,6 +98,18 @@ func (i *idle) memory(ctx context.Context, p path) (err error) {
 	i.pss.add(p.name, m["Pss"])
 	i.dirty.add(p.name, m["Private_Dirty"])
 	i.private.add(p.name, m["Private_Clean"]+m["Private_Dirty"])
+	if p.relays == nil {
+		return nil
+	}
+	far := 0.0 // the daemon, and the bridge that waits for its end
+	for _, pid := range p.relays() {
+		m, err := smaps(pid)
+		if err != nil {
+			return err
+		}
+		far += m["Pss"]
+	}
+	i.pss.add(relay, far)
 	return nil
 }
 

@@ -26,6 +26,7 @@ const (
 	stayJ  = "ssh-stay, jump"
 	stayR  = "ssh-stay, resume jump"
 	stayT  = "ssh-stay, resume target"
+	relay  = "relay of one session"
 )
 
 // sizes is how much is measured in a round.
@@ -152,6 +153,12 @@ func (l *lab) paths(bin string) (map[string]path, error) {
 	} {
 		made, err := l.path(p.name, p.alias, p.lines...)
 		errs = append(errs, err)
+		switch p.name {
+		case stayR:
+			made.relays = l.jump.Relays
+		case stayT:
+			made.relays = l.target.Relays
+		}
 		paths[p.name] = made
 	}
 	return paths, errors.Join(errs...)

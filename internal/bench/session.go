@@ -27,6 +27,7 @@ type path struct {
 	in      *sshtest.Netns // where ssh runs
 	options []string       // of ssh, beside those of the alias
 	bare    bool           // no process of a proxy stays in the way
+	relays  func() []int   // what runs of us at the far end; nil: nothing does
 }
 
 // patience bounds whatever waits for a peer.

@@ -24,6 +24,8 @@ const (
 type transfer struct {
 	down, up       float64 // MB/s
 	cpuDown, cpuUp float64 // seconds of the proxy process for a GB; 0 without one
+
+	relayDown, relayUp float64 // of what is at the far end; 0 without one
 }
 
 // bulk moves size bytes down and then as many up in one session. The remote
@@ -39,16 +41,22 @@ func (p path) bulk(ctx context.Context, size int64) (t transfer, err error) {
 		return t, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	cpu := func() (time.Duration, error) { return 0, nil }
+	var near, far []int
 	if !p.bare {
 		pid, err := s.proxy()
 		if err != nil {
 			return t, fmt.Errorf("%s: %w", p.name, err)
 		}
-		cpu = func() (time.Duration, error) { return cpuTime(pid) }
+		near = []int{pid}
 	}
-	if t.down, t.cpuDown, err = rate(size, cpu, s.download); err == nil {
-		t.up, t.cpuUp, err = rate(size, cpu, s.upload)
+	if p.relays != nil {
+		far = p.relays()
+	}
+	var costs [2]float64
+	if t.down, costs, err = rate(size, [2][]int{near, far}, s.download); err == nil {
+		t.cpuDown, t.relayDown = costs[0], costs[1]
+		t.up, costs, err = rate(size, [2][]int{near, far}, s.upload)
+		t.cpuUp, t.relayUp = costs[0], costs[1]
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w: %s", p.name, err, s.errors())
@@ -56,21 +64,29 @@ func (p path) bulk(ctx context.Context, size int64) (t transfer, err error) {
 	return t, err
 }
 
-// rate moves the warm-up and then size, and returns MB/s and CPU seconds for a GB.
-func rate(size int64, cpu func() (time.Duration, error), move func(int64) (time.Duration, error)) (mbs, cost float64, err error) {
+// rate moves the warm-up and then size, and returns MB/s and the CPU seconds that
+// either set of processes has used for a GB.
+func rate(size int64, pids [2][]int, move func(int64) (time.Duration, error)) (mbs float64, costs [2]float64, err error) {
 	if _, err := move(warmUp); err != nil {
-		return 0, 0, err
+		return 0, costs, err
 	}
-	before, err := cpu()
-	if err != nil {
-		return 0, 0, err
+	var before, after [2]time.Duration
+	for i := range pids {
+		if before[i], err = cpuTime(pids[i]...); err != nil {
+			return 0, costs, err
+		}
 	}
 	took, err := move(size)
 	if err != nil {
-		return 0, 0, err
+		return 0, costs, err
 	}
-	after, err := cpu()
-	return float64(size) / 1e6 / took.Seconds(), (after - before).Seconds() / (float64(size) / 1e9), err
+	for i := range pids {
+		if after[i], err = cpuTime(pids[i]...); err != nil {
+			return 0, costs, err
+		}
+		costs[i] = (after[i] - before[i]).Seconds() / (float64(size) / 1e9)
+	}
+	return float64(size) / 1e6 / took.Seconds(), costs, nil
 }
 
 // download is the time from the first byte that ssh hands us to the last.
@@ -115,22 +131,23 @@ func (s *session) upload(size int64) (time.Duration, error) {
 	return took, nil
 }
 
-// cpuTime is what the process has used in user and kernel mode, to 10 ms, as
+// cpuTime is what the processes have used in user and kernel mode, to 10 ms, as
 // proc_pid_stat(5) tells it. The name there is in brackets and may hold any byte.
-func cpuTime(pid int) (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	const utime, stime, tick = 11, 12, time.Second / 100 // USER_HZ
-	var sum time.Duration
-	for _, i := range []int{utime, stime} {
-		n, err := strconv.ParseInt(fields[i], 10, 64)
+func cpuTime(pids ...int) (sum time.Duration, err error) {
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
 			return 0, err
 		}
-		sum += time.Duration(n) * tick
+		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		const utime, stime, tick = 11, 12, time.Second / 100 // USER_HZ
+		for _, i := range []int{utime, stime} {
+			n, err := strconv.ParseInt(fields[i], 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			sum += time.Duration(n) * tick
+		}
 	}
 	return sum, nil
 }

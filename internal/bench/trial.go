@@ -17,16 +17,19 @@ type trial struct {
 	starts int           // whole sessions of a round
 
 	down, up, cpuDown, cpuUp, whole, echo figure
+	relayDown, relayUp                    figure // of paths with a relay
 }
 
 func newTrial(paths []path, every time.Duration) *trial {
 	t := &trial{paths: paths, every: every,
-		down:    figure{name: "bulk down", unit: "MB/s"},
-		up:      figure{name: "bulk up", unit: "MB/s"},
-		cpuDown: figure{name: "CPU of the proxy, down", unit: "s/GB"},
-		cpuUp:   figure{name: "CPU of the proxy, up", unit: "s/GB"},
-		whole:   figure{name: "ssh HOST true", unit: "ms"},
-		echo:    figure{name: "echo of a byte, p50", unit: "us"},
+		down:      figure{name: "bulk down", unit: "MB/s"},
+		up:        figure{name: "bulk up", unit: "MB/s"},
+		cpuDown:   figure{name: "CPU of the proxy, down", unit: "s/GB"},
+		cpuUp:     figure{name: "CPU of the proxy, up", unit: "s/GB"},
+		relayDown: figure{name: "CPU of the relay, down", unit: "s/GB"},
+		relayUp:   figure{name: "CPU of the relay, up", unit: "s/GB"},
+		whole:     figure{name: "ssh HOST true", unit: "ms"},
+		echo:      figure{name: "echo of a byte, p50", unit: "us"},
 	}
 	if every > 0 {
 		t.echo.name, t.echo.unit = "echo of a key every "+every.String()+", p50", "ms"
@@ -39,12 +42,20 @@ func newTrial(paths []path, every time.Duration) *trial {
 			t.cpuDown.paths = append(t.cpuDown.paths, p.name)
 			t.cpuUp.paths = append(t.cpuUp.paths, p.name)
 		}
+		if p.relays != nil {
+			t.relayDown.paths = append(t.relayDown.paths, p.name)
+			t.relayUp.paths = append(t.relayUp.paths, p.name)
+		}
 	}
 	return t
 }
 
 func (t *trial) figures() []*figure {
-	return []*figure{&t.down, &t.up, &t.cpuDown, &t.cpuUp, &t.whole, &t.echo}
+	all := []*figure{&t.down, &t.up, &t.cpuDown, &t.cpuUp}
+	if len(t.relayDown.paths) > 0 {
+		all = append(all, &t.relayDown, &t.relayUp)
+	}
+	return append(all, &t.whole, &t.echo)
 }
 
 // round takes each figure of all paths before the next figure.
@@ -59,6 +70,8 @@ func (t *trial) round(ctx context.Context, n int) error {
 		t.up.add(p.name, moved.up)
 		t.cpuDown.add(p.name, moved.cpuDown)
 		t.cpuUp.add(p.name, moved.cpuUp)
+		t.relayDown.add(p.name, moved.relayDown)
+		t.relayUp.add(p.name, moved.relayUp)
 	}
 	for range t.starts {
 		for _, p := range paths {
