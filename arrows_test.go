@@ -14,14 +14,17 @@ var arrows = map[string][]string{
 	"auth":      {"pattern"},
 	"config":    {"pattern"},
 	"demo":      {},
+	"doctor":    {},
 	"hop":       {"auth", "keepalive"},
 	"keepalive": {},
 	"pattern":   {},
 	"prompt":    {},
 	"proxy":     {"hop", "keepalive", "stream"},
 	"relay":     {"keepalive", "stream"},
+	"setup":     {"config", "pattern"},
 	"state":     {},
 	"stream":    {},
+	"wrapper":   {"config"},
 
 	"relay/stay-relay": {"relay"},
 }

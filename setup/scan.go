@@ -1,0 +1,166 @@
+package setup
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// scan is what the lines of the configs mention, whichever block they are in. It
+// is a reading by eye: what follows from it, ssh is asked about.
+type scan struct {
+	home    string
+	names   []string   // hosts to ask about, those without wildcards first
+	samples []string   // names made of the patterns
+	ignored []string   // patterns of IgnoreUnknown
+	passing [][]string // patterns of Host blocks whose own ProxyCommand passes descriptors
+
+	seen  map[string]bool
+	block block
+}
+
+type block struct {
+	patterns        []string
+	command, fdpass bool
+}
+
+// Hosts are the names that the lines of a user's config mention, without patterns,
+// in order of appearance; 200 at most.
+func Hosts(home, config string) []string {
+	s := &scan{home: home, seen: map[string]bool{}}
+	s.file(config, 0)
+	return s.names
+}
+
+// maxDepth is OpenSSH's bound on nested Include lines.
+const maxDepth = 16
+
+func (s *scan) file(path string, depth int) {
+	text, err := os.ReadFile(path)
+	if err != nil || depth > maxDepth || s.seen[path] {
+		return // ssh tells what is wrong with it
+	}
+	s.seen[path] = true
+	s.text(string(text), filepath.Dir(path), depth)
+}
+
+// text reads one file's lines; dir is where the system's relative includes are.
+func (s *scan) text(text, dir string, depth int) {
+	outer := s.block
+	s.block = block{}
+	for line := range strings.Lines(text) {
+		words := fields(line)
+		if len(words) < 2 || strings.HasPrefix(words[0], "#") {
+			continue
+		}
+		args := words[1:]
+		switch strings.ToLower(words[0]) {
+		case "host":
+			s.end()
+			s.block.patterns = args
+			for _, p := range args {
+				s.name(strings.TrimPrefix(p, "!"))
+			}
+		case "match":
+			s.end()
+			s.match(args)
+		case "include":
+			for _, arg := range args {
+				s.include(arg, dir, depth)
+			}
+		case "ignoreunknown":
+			s.ignore(args[0])
+		case "proxycommand":
+			s.block.command = !strings.EqualFold(args[0], "none")
+		case "proxyusefdpass":
+			s.block.fdpass = strings.EqualFold(args[0], "yes") || strings.EqualFold(args[0], "true")
+		}
+	}
+	s.end()
+	s.block = outer
+}
+
+// end closes a block.
+func (s *scan) end() {
+	if s.block.command && s.block.fdpass && len(s.block.patterns) > 0 {
+		s.passing = append(s.passing, s.block.patterns)
+	}
+	s.block = block{}
+}
+
+func (s *scan) match(args []string) {
+	for i := 0; i+1 < len(args); i++ {
+		switch strings.ToLower(args[i]) {
+		case "host", "originalhost":
+			for _, p := range strings.Split(args[i+1], ",") {
+				s.name(strings.TrimPrefix(p, "!"))
+			}
+		}
+	}
+}
+
+func (s *scan) name(p string) {
+	list := &s.names
+	if strings.ContainsAny(p, "*?") {
+		p, list = example(p), &s.samples
+	}
+	if p != "" && !slices.Contains(*list, p) && len(*list) <= maxHosts {
+		*list = append(*list, p)
+	}
+}
+
+// example is a name that a pattern matches.
+func example(p string) string { return strings.NewReplacer("*", "x", "?", "x").Replace(p) }
+
+func (s *scan) ignore(list string) {
+	for _, p := range strings.Split(list, ",") {
+		if p != "" && !strings.ContainsAny(p, "\"'\\") && !slices.Contains(s.ignored, p) {
+			s.ignored = append(s.ignored, p)
+		}
+	}
+}
+
+func (s *scan) include(arg, dir string, depth int) {
+	switch {
+	case strings.HasPrefix(arg, "~/"):
+		arg = filepath.Join(s.home, arg[2:])
+	case !filepath.IsAbs(arg):
+		arg = filepath.Join(dir, arg)
+	}
+	files, _ := filepath.Glob(arg)
+	for _, f := range files {
+		s.file(f, depth+1)
+	}
+}
+
+// fields splits a line into its keyword and words, without their quotes.
+func fields(line string) []string {
+	line = strings.TrimSpace(strings.TrimPrefix(line, byteOrderMark))
+	i := strings.IndexAny(line, " \t=")
+	if i < 0 {
+		return nil
+	}
+	words := []string{strings.Trim(line[:i], `"`)}
+	rest := strings.TrimLeft(line[i:], " \t=")
+	for rest != "" {
+		var w string
+		if q := rest[0]; q == '"' || q == '\'' {
+			end := strings.IndexByte(rest[1:], q)
+			if end < 0 {
+				return words
+			}
+			w, rest = rest[1:end+1], rest[end+2:]
+		} else if end := strings.IndexAny(rest, " \t"); end >= 0 {
+			w, rest = rest[:end], rest[end:]
+		} else {
+			w, rest = rest, ""
+		}
+		if strings.HasPrefix(w, "#") {
+			return words
+		}
+		words = append(words, w)
+		rest = strings.TrimLeft(rest, " \t")
+	}
+	return words
+}
