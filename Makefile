@@ -4,10 +4,13 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export CGO_ENABLED = 0
 
-.PHONY: build relays release demo test lint bench fuzz soak clean peers
+.PHONY: build man relays release demo test lint bench fuzz soak vscode clean peers
 
 build: ## the static, stripped binary ./ssh-stay
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o ssh-stay .
+
+man: ## man pages in dist/man
+	$(GO) run -tags man -ldflags "-X main.version=$(VERSION)" . man dist/man
 
 # No version and no -buildvcs: a relay that did not change keeps its hash, and is not uploaded again.
 RELAYS = linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
@@ -35,29 +38,38 @@ peers: ## install what the tests talk to, as root; else name what is missing
 	./testdata/peers.sh
 
 # -p 1: the packages' tests start servers and measure silence; two cores.
-test: peers ## all tests
+# The relay once more as a release carries it.
+test: peers relays ## all tests
 	$(GO) test -p 1 -count=1 -timeout 12m ./...
+	$(GO) test -tags relays -count=1 -run 'Upload|Install|Client' ./relay
 
-lint: ## gofmt, vet on three systems, staticcheck
+lint: relays ## gofmt, vet on three systems, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) vet ./...
+	$(GO) vet -tags relays ./relay
+	$(GO) vet -tags man .
 	$(GO) run $(STATICCHECK) ./...
 
 bench: peers ## ratios against stock OpenSSH, written to BENCH.md
 	$(GO) run ./internal/bench
 
-fuzz: ## each native fuzz target for a minute
-	@for t in $$(grep -rho --include='*_test.go' 'func Fuzz[A-Za-z]*' config auth relay stream | cut -c6- | sort -u); do \
-		pkg=$$(grep -rl --include='*_test.go' "func $$t(" config auth relay stream | xargs -n1 dirname); \
-		$(GO) test ./$$pkg -run '^$$' -fuzz "^$$t\$$" -fuzztime 60s || exit 1; done
+FUZZTIME ?= 60s
+fuzz: ## each native fuzz target for FUZZTIME
+	@grep -rlE --include='*_test.go' '^func Fuzz' . | xargs grep -HoE '^func Fuzz[A-Za-z]*' | while IFS=: read -r f t; do \
+		$(GO) test "$${f%/*}" -run '^$$' -fuzz "^$${t#func }\$$" -fuzztime $(FUZZTIME) || exit 1; done
 
 # A seed a millisecond and core, about. Each run begins at another one.
 SEEDS ?= 2000000
 SEED  ?= $(shell date +%s)000
 soak: ## the stream under millions of seeds of faults
 	STREAM_SEEDS=$(SEEDS) STREAM_SEED=$(SEED) $(GO) test ./stream -run 'TestSimulation$$' -count=1 -timeout 0 -v
+
+VSCODE_SERVER ?= $(HOME)/.cache/ssh-stay-test/vscode-server
+vscode: peers ## Remote-SSH's protocol against the real VS Code server, which takes node 20 and npm
+	./testdata/vscode-server.sh $(VSCODE_SERVER)
+	VSCODE_SERVER=$(VSCODE_SERVER) $(GO) test -count=1 -run TestReal ./internal/vscode/...
 
 clean:
 	rm -rf ssh-stay dist relay/bin

@@ -17,7 +17,10 @@ func newConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config [flags] HOST",
 		Short: "Print what the configuration means for a host, in the format of ssh -G",
-		Args:  cobra.ExactArgs(1),
+		Example: "  ssh-stay config --explain work\n" +
+			"  diff <(ssh -G work) <(ssh-stay config work)",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeHost,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.setDestination(args[0]); err != nil {
 				return fail(args[0], &noConnection{err})

@@ -18,6 +18,7 @@ import (
 	"ssh-stay/config"
 	"ssh-stay/keepalive"
 	"ssh-stay/proxy"
+	"ssh-stay/state"
 	"ssh-stay/stream"
 )
 
@@ -52,7 +53,7 @@ type proxyOptions struct {
 	delegated map[string]bool // hops that turned out to be ssh's to log in to
 	events    *keepalive.Events
 	plain     bool // resume turned out to be impossible
-	absence   absence
+	record    record
 }
 
 func (o *proxyOptions) flags(fs *pflag.FlagSet) {
@@ -171,6 +172,8 @@ func (o *proxyOptions) proxy(ctx context.Context, cancel context.CancelCauseFunc
 		return proxy.Pass(stdout, conn)
 	}
 	dropText()
+	o.record.begin(conn)
+	defer o.record.end()
 	err = proxy.Splice(ctx, client, conn)
 	if failed := (*proxy.CommandError)(nil); errors.As(err, &failed) {
 		return &noConnection{failed}
@@ -190,8 +193,6 @@ func (o *proxyOptions) part(conn *proxy.Conn, err error) error {
 	defer cancel()
 	s.Shutdown(ctx)
 	o.person.forget()
-	o.absence.changed(nil)
-	o.absence.wait()
 	if lost := (*proxy.PeerError)(nil); errors.As(err, &lost) {
 		return &noConnection{err}
 	}
@@ -216,6 +217,7 @@ func (o *proxyOptions) dial(ctx context.Context, stdout *os.File, log *slog.Logg
 			o.goOnWithout(errors.New(plan.unresumed))
 		}
 		plan.route.Retrying, plan.route.Asked = waiting.because, func() bool { return plan.left || o.person.asked.Load() }
+		o.record.dir, o.record.host, o.record.route = state.Default(), escape(o.alias), plan.words()
 		warning := o.warnOfTimeout(plan.settings.ConnectTimeout)
 		if plan.resume != nil {
 			conn, err = o.dialResumed(ctx, plan, log)

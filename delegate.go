@@ -20,6 +20,7 @@ import (
 	"ssh-stay/hop"
 	"ssh-stay/prompt"
 	"ssh-stay/proxy"
+	"ssh-stay/wrapper"
 )
 
 // A hop that we cannot log in to, but ssh can, is left to `ssh -W`, which reaches
@@ -60,7 +61,11 @@ func (b *routeBuilder) throughSSH(s *config.Settings, jump config.Jump, before [
 		if background {
 			args = append(args, unattended(s)...)
 		}
-		return exec.Command("ssh", append(args, "-W", net.JoinHostPort(host, strconv.Itoa(port)), "--", jump.Host)...), nil
+		path, err := wrapper.FindSSH()
+		if err != nil {
+			return nil, err
+		}
+		return exec.Command(path, append(args, "-W", net.JoinHostPort(host, strconv.Itoa(port)), "--", jump.Host)...), nil
 	}
 	d := b.byCommand("ssh -W at hop "+s.Alias, parents+",ssh:"+s.Alias, prepare)
 	if prompt.CanAskInBackground() {
@@ -131,28 +136,22 @@ func (b *routeBuilder) sshArgs(s *config.Settings, jump config.Jump, before []co
 // ownCommand is the ProxyCommand by which ssh gets to a delegated hop. It goes
 // through the user's shell, so what we put into it is quoted or checked.
 func (b *routeBuilder) ownCommand(before []config.Jump) (string, error) {
-	exe, err := os.Executable()
+	self, err := wrapper.Self()
 	if err != nil {
-		return "", fmt.Errorf("find this program: %w", err)
+		return "", err
 	}
-	words := []string{shellQuote(exe), "proxy", "--alias", "%n", "--user", "'%r'"}
+	var args []string
 	if b.file != "" {
-		words = append(words, "-F", shellQuote(b.file))
+		args = append(args, "-F", b.file)
 	}
 	if len(before) > 0 {
 		list := joinJumps(before)
 		if _, err := config.ParseJumps(list); err != nil {
 			return "", err
 		}
-		words = append(words, "-J", shellQuote(list))
+		args = append(args, "-J", list)
 	}
-	return strings.Join(append(words, "%h", "%p"), " "), nil
-}
-
-// shellQuote makes one word of s for a shell, behind ssh's percent tokens.
-func shellQuote(s string) string {
-	s = strings.ReplaceAll(s, "%", "%%")
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	return wrapper.ProxyCommand(self, args...), nil
 }
 
 // leaveToSSH says whether an error of a hop is one that ssh would not have, and

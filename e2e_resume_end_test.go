@@ -318,29 +318,34 @@ func testNewKey(t *testing.T) {
 	}
 }
 
-// testStatus: what waits for a connection is told to who asks.
+// testStatus: what waits for a connection is told to who asks, and afterwards that
+// it did.
 func testStatus(t *testing.T) {
 	r := newResumed(t, "jump")
 	s := r.open("it", nil).hello()
-	status := func() string {
-		stdout, stderr, status := r.finish(r.client.Run(t.Context(), r.bin, "status"), nil)
-		if status != exitOK || stderr != "" {
-			t.Fatalf("status: %d, %q", status, stderr)
-		}
-		return stdout
-	}
-	if got := status(); got != "" {
-		t.Errorf("got %q, want nothing", got)
-	}
+	v := viewer{r.Rig, r.bin, r.client}
+	v.until(1, "the session", func(s shownSession) bool { return s.State == "connected" && s.Reattaches == 0 && s.RTT > 0 })
 	r.faults.Refuse()
 	r.faults.Reset()
-	r.Eventually(10*time.Second, "word of it", func() bool {
-		return strings.Contains(status(), "  it  waiting for a connection: connect to host "+strings.Split(r.faults.Addr(), ":")[0])
-	})
+	address := strings.Split(r.faults.Addr(), ":")[0]
+	waiting := v.until(1, "word of it", func(s shownSession) bool { return strings.HasPrefix(s.Error, "connect to host "+address) })[0]
+	if waiting.State != "waiting" || waiting.Event != "connection lost" || time.Since(waiting.EventTime) > time.Minute || waiting.RTT != 0 {
+		t.Errorf("got %+v, want it to wait", waiting)
+	}
+	if got := v.status(); !strings.Contains(got, "  waiting for a connection: connect to host "+address) {
+		t.Errorf("got %q, want it to wait", got)
+	}
 	r.fail(r.faults.Admit())
 	s.answers(20 * time.Second)
-	r.Eventually(2*time.Second, "no word", func() bool { return status() == "" })
+	back := v.until(1, "word of the end", func(s shownSession) bool { return s.State == "connected" })[0]
+	if back.Reattaches != 1 || !strings.HasPrefix(back.Event, "reattached after ") || strings.Contains(back.Event, "address") ||
+		back.Error != waiting.Error || back.Up == 0 || back.Down == 0 {
+		t.Errorf("got %+v, want it reattached once, and why it was not before", back)
+	}
 	s.end()
+	if got := v.status(); got != "" {
+		t.Errorf("after the end: got %q, want nothing", got)
+	}
 }
 
 // testDenied: a login that is denied is not tried again until something happens.

@@ -12,25 +12,46 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
+
+	"ssh-stay/wrapper"
 )
 
 // version is set by the linker in release builds.
 var version = "0.1.0-dev"
 
-func main() { os.Exit(run(os.Args[1:])) }
-
-// run dispatches the proxy before cobra: it is started for every connection.
-func run(args []string) int {
-	if len(args) > 0 && args[0] == "proxy" {
-		return runProxy(args[1:])
+func main() {
+	if wrapper.IsSSH(os.Args) {
+		os.Exit(runSSH(os.Args[1:]))
 	}
-	if len(args) > 0 && args[0] == "relay" {
-		return runRelay(args[1:])
+	os.Exit(run(os.Args[1:]))
+}
+
+// run dispatches the proxy before cobra: it is started for every connection. What
+// is no command of ours is ssh's.
+func run(args []string) int {
+	if len(args) > 0 {
+		switch args[0] {
+		case "proxy":
+			return runProxy(args[1:])
+		case "relay":
+			return runRelay(args[1:])
+		case "ssh":
+			if !slices.Equal(args[1:], []string{"--help"}) {
+				return runSSH(args[1:])
+			}
+			args = []string{"help", "ssh"}
+		case "--version":
+			args = []string{"version"}
+		}
 	}
 	root := newRoot()
-	root.SetArgs(args)
+	if forSSH(root, args) {
+		return runSSH(args)
+	}
+	root.SetArgs(forCompletion(root, args))
 	cmd, err := root.ExecuteContextC(context.Background())
 	if err == nil {
 		return exitOK
@@ -47,11 +68,15 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "ssh-stay",
 		Short:         "Keeps SSH connections up",
-		Long:          "ssh-stay stands between ssh and the network, as a ProxyCommand, and keeps connections up\nbehind idle firewalls and NAT, directly and through jump hosts.",
+		Long:          "ssh-stay stands between ssh and the network, as a ProxyCommand, and keeps connections up\nbehind idle firewalls and NAT, directly and through jump hosts. What is no command of its\nown is ssh's: ssh-stay [ssh options] DESTINATION [COMMAND...]",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newProxyCommand(), newConfigCommand(), newStatusCommand(), newDemoCommand(), newRelayCommand(), newVersionCommand())
+	root.ValidArgsFunction = completeHost
+	if man := newManCommand(); man != nil {
+		root.AddCommand(man)
+	}
+	root.AddCommand(newSSHCommand(), newProxyCommand(), newConfigCommand(), newSetupCommand(), newStatusCommand(), newDemoCommand(), newDoctorCommand(), newRelayCommand(), newVersionCommand())
 	return root
 }
 

@@ -130,6 +130,9 @@ func hints(err error, host string) []string {
 		expired *stream.ExpiredError
 		refused *stream.RefusedError
 	)
+	if of := setupHints(err); of != nil {
+		return of
+	}
 	hopName := host
 	if errors.As(err, &at) {
 		hopName = at.Hop

@@ -75,6 +75,7 @@ type resumer struct {
 	relay  relay.Client
 	again  *proxy.Route // for all logins but the first; nil before
 	opened bool         // the relay has the stream
+	dialed func(from net.Addr)
 	log    *slog.Logger
 }
 
@@ -89,12 +90,12 @@ func (o *proxyOptions) dialResumed(ctx context.Context, p *plan, log *slog.Logge
 		Warn: func(text string) { printError("%s: %s", p.resume.host, text) },
 	}}
 	o.person.remembers = true
-	o.absence.host, o.absence.dir = o.alias, state.Default()
+	d.dialed, o.record.interval = o.record.via, p.resume.interval
 	events, _ := o.events.Subscribe() // for as long as the process lives
 	s, err := stream.Dial(ctx, &stream.Config{
 		Dial: d.dial, Judge: d.judge, Target: d.target,
 		Interval: p.resume.interval, Keep: p.resume.keep, Events: events, Log: log,
-		Changed: o.absence.changed, Asking: o.person.asking,
+		Changed: o.record.changed, Asking: o.person.asking,
 	})
 	if err != nil {
 		return nil, err
@@ -148,6 +149,7 @@ func (d *resumer) dial(ctx context.Context) (stream.Transport, error) {
 		if err != nil {
 			return nil, err
 		}
+		d.dialed(path.LocalAddr())
 		d.again = d.plan.route.Pin(path)
 		d.again.Budget = max(reconnectTime, d.again.Budget)
 		return &transport{d, path, d.relay.Open}, nil
@@ -159,6 +161,7 @@ func (d *resumer) dial(ctx context.Context) (stream.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.dialed(path.LocalAddr())
 	return &transport{d, path, d.relay.Attach}, nil
 }
 

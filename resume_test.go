@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -25,7 +24,6 @@ import (
 	"ssh-stay/internal/sshtest"
 	"ssh-stay/prompt"
 	"ssh-stay/proxy"
-	"ssh-stay/state"
 	"ssh-stay/stream"
 )
 
@@ -223,53 +221,4 @@ func TestExcludesFdpass(t *testing.T) {
 	if _, err := p.passes(ours); !errors.As(err, &setting) || setting.Error() != "config:3: StayResume and ProxyUseFdpass exclude each other" {
 		t.Errorf("got %v, want both settings named", err)
 	}
-}
-
-// TestAbsence: status tells of an absence of more than 5 s, brings why up to date
-// every 10 s, and forgets it at the end.
-func TestAbsence(t *testing.T) {
-	dir := state.Dir(filepath.Join(t.TempDir(), "state"))
-	synctest.Test(t, func(t *testing.T) {
-		a := &absence{host: "it", dir: dir}
-		shows := func(want string) {
-			t.Helper()
-			synctest.Wait()
-			all, err := dir.Waiting()
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := ""
-			for _, w := range all {
-				got += fmt.Sprintf("%s since %v: %s", w.Host, time.Since(w.Since), w.Error)
-			}
-			if got != want {
-				t.Errorf("got %q, want %q", got, want)
-			}
-		}
-		pass := func(d time.Duration) { time.Sleep(d) } // of the bubble's clock
-		a.changed(errors.New("lost"))
-		pass(tellAfter - 1)
-		shows("")
-		a.changed(nil)
-		pass(time.Minute + 1)
-		shows("") // too short to tell
-		a.changed(errors.New("lost"))
-		pass(tellAfter)
-		shows("it since 5s: lost")
-		a.changed(errors.New("no\x1broute"))
-		pass(tellEvery - 1)
-		shows("it since 14.999999999s: lost")
-		pass(1)
-		shows("it since 15s: no\\u001broute")
-		a.changed(nil)
-		a.changed(nil)
-		a.wait()
-		shows("")
-		a.changed(errors.New("again"))
-		pass(tellAfter)
-		shows("it since 5s: again")
-		a.changed(nil)
-		a.wait()
-		shows("")
-	})
 }

@@ -240,6 +240,9 @@ func isOwnCommand(command, self string) bool {
 	}
 	base := args[0][strings.LastIndexAny(args[0], `/\`)+1:]
 	base = strings.TrimSuffix(base, ".exe")
+	if base == "ssh" && (len(args) < 3 || args[2] != "--alias") {
+		return false // a host named proxy; we may be a file named ssh
+	}
 	called := filepath.Base(os.Args[0])
 	return base == "ssh-stay" || base == self || base == strings.TrimSuffix(called, ".exe")
 }

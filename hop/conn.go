@@ -18,6 +18,8 @@ type conn struct {
 	life *keepalive.Life
 	in   *bufio.Reader
 
+	greeting greeting
+
 	close    sync.Once
 	closeErr error
 
@@ -77,6 +79,7 @@ func (h heard) Read(p []byte) (int, error) {
 	n, err := h.c.Conn.Read(p)
 	if n > 0 {
 		h.c.life.Touch()
+		h.c.greeting.add(p[:n])
 	}
 	h.c.note(err)
 	return n, err

@@ -63,7 +63,11 @@ func (h *Hop) open(ctx context.Context, kind string, payload []byte) (ssh.Channe
 	}
 	answer := make(chan opened, 1)
 	go func() { // ends with the answer; without one it holds nothing but memory
+		start := time.Now()
 		ch, reqs, err := h.client.OpenChannel(kind, payload)
+		if err == nil && kind == "session" { // which the host answers by itself
+			h.timed(start)
+		}
 		answer <- opened{ch, reqs, err}
 	}()
 	select {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -75,6 +76,9 @@ type Hop struct {
 
 	hostKey ssh.PublicKey // that the host showed first; it must show it at each rekey
 
+	interval time.Duration // of the probes
+	rtt      atomic.Int64  // nanoseconds; see Stats
+
 	noDelay sync.Once     // guards the one no-op session
 	over    chan struct{} // closed when the library takes no more packets
 	done    chan struct{} // closed when the connection has ended
@@ -119,7 +123,7 @@ func Dial(ctx context.Context, cfg *Config, dial DialFunc) (*Hop, error) {
 		cfg.HostKeys.Addr = tcp.AddrPort().Addr().Unmap()
 	}
 	start := time.Now()
-	h := &Hop{name: cfg.Name, log: cfg.Log, conn: newConn(below), over: make(chan struct{}), done: make(chan struct{})}
+	h := &Hop{name: cfg.Name, log: cfg.Log, conn: newConn(below), interval: cfg.Interval, over: make(chan struct{}), done: make(chan struct{})}
 	// NewClientConn knows no context and has no deadline of its own.
 	stop := context.AfterFunc(ctx, func() { h.conn.Close() })
 	h.client, err = h.handshake(ctx, cfg)
@@ -181,7 +185,7 @@ func (h *Hop) handshake(ctx context.Context, cfg *Config) (*ssh.Client, error) {
 		if inner := errors.Unwrap(err); inner != nil {
 			err = inner // without "ssh: handshake failed: "
 		}
-		return nil, err
+		return nil, h.conn.greeting.dropped(err, h.conn.err())
 	}
 	go h.answer(reqs) // ends when the library takes no more packets
 	none := make(chan *ssh.Request)
@@ -238,7 +242,11 @@ func (h *Hop) watch(cfg *Config) {
 		Events:   events,
 		Probe: func() error {
 			h.log.Debug("probe", "hop", h.name)
+			start := time.Now()
 			_, _, err := h.client.SendRequest("keepalive@openssh.com", true, nil)
+			if err == nil {
+				h.timed(start)
+			}
 			return err
 		},
 	}

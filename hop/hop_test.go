@@ -61,6 +61,27 @@ func TestNoSSHServer(t *testing.T) {
 	}
 }
 
+// TestDropped: what an sshd does that has too many, and not what others do.
+func TestDropped(t *testing.T) {
+	for said, want := range map[string]bool{
+		"": true, "Exceeded MaxStartups\r\n": true, "Not allowed at this time\r\n": true,
+		"HTTP/1.1 400 Bad Request\r\n": false, "SSH-2.0-x\r\n": false, "welcome\r\nSSH-2.0-x\r\n": false,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := pipe()
+			io.WriteString(far, said)
+			far.out.set(func() { far.out.closed = true })
+			_, err := Dial(t.Context(), newConfig(t), func(context.Context) (net.Conn, error) { return near, nil })
+			dropped := (*DroppedError)(nil)
+			if errors.As(err, &dropped) != want {
+				t.Errorf("said %q: got %v, want a DroppedError: %v", said, err, want)
+			} else if want && dropped.Said != strings.TrimSpace(said) {
+				t.Errorf("said %q: got %q", said, dropped.Said)
+			}
+		})
+	}
+}
+
 func TestDialError(t *testing.T) {
 	refused := errors.New("refused")
 	_, err := Dial(t.Context(), newConfig(t), func(context.Context) (net.Conn, error) { return nil, refused })

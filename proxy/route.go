@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -51,6 +53,8 @@ type Route struct {
 type Conn struct {
 	net.Conn
 	path *Path // nil where there is none
+
+	up, down atomic.Int64 // bytes that went through our hands: see Stats
 }
 
 // CloseWrite half-closes the connection.
@@ -147,7 +151,7 @@ func (r *Route) hold(ctx context.Context, dial func(context.Context) error) erro
 		MaxInterval: 2 * time.Second, RandomizationFactor: 0.2,
 	}
 	var last error
-	for {
+	for drops := 0; ; {
 		err := dial(ctx)
 		if err == nil {
 			return nil
@@ -155,18 +159,36 @@ func (r *Route) hold(ctx context.Context, dial func(context.Context) error) erro
 		if ctx.Err() != nil {
 			return r.ended(ctx, last, err)
 		}
-		if !temporary(err) || r.Asked != nil && r.Asked() {
+		pause, again := wait.NextBackOff(), temporary(err)
+		if dropped := (*hop.DroppedError)(nil); errors.As(err, &dropped) {
+			pause, again = droppedWait(drops)
+			drops++
+		}
+		if !again || r.Asked != nil && r.Asked() {
 			return err
 		}
 		last = err
-		r.Log.Debug("network down, holding", "error", err)
+		r.Log.Debug("no connection yet, holding", "error", err, "for", pause)
 		if r.Retrying != nil {
 			r.Retrying(err)
 		}
-		if !sleep(ctx, wait.NextBackOff()) {
+		if !sleep(ctx, pause) {
 			return r.ended(ctx, last, err)
 		}
 	}
+}
+
+// droppedWait is the pause after the n-th time that a host has closed before its
+// banner; ok says whether there is one. sshd does that to those who come too many
+// at once, who better not come together again. A penalty (PerSourcePenalties)
+// lasts 15 s at least, which the pauses outlive. What is said five times is
+// believed.
+func droppedWait(n int) (pause time.Duration, ok bool) {
+	pauses := [...]time.Duration{500 * time.Millisecond, 1500 * time.Millisecond, 5 * time.Second, 14 * time.Second}
+	if n >= len(pauses) {
+		return 0, false
+	}
+	return time.Duration(float64(pauses[n]) * (0.8 + 0.6*rand.Float64())), true
 }
 
 // ended picks what to report when ctx has ended: the last error that was not
@@ -192,7 +214,7 @@ func (r *Route) dialOnce(ctx context.Context) (*Conn, error) {
 		path.Close()
 		return nil, err
 	}
-	return &Conn{conn, path}, nil
+	return &Conn{Conn: conn, path: path}, nil
 }
 
 // connectOnce walks the route from the near end, and returns how to dial from

@@ -121,6 +121,7 @@ func copyUp(peer *Conn, client *Client) error {
 			if _, err := peer.Write(buf[:n]); err != nil {
 				return &PeerError{err}
 			}
+			peer.up.Add(int64(n))
 		}
 		if err != nil {
 			peer.CloseWrite() // fails only where the peer has gone, which Read tells
@@ -149,7 +150,7 @@ func copyDown(client *Client, peer *Conn) error {
 	} else if s, ok := peer.Conn.(*stream.Stream); ok { // which acknowledges what was taken
 		_, err = s.WriteTo(&pipeWriter{out: client.out})
 	} else {
-		_, err = io.CopyBuffer(writerOnly{client.out}, readerOnly{peer.Conn}, make([]byte, hopSize))
+		_, err = io.CopyBuffer(writerOnly{client.out}, counter{peer}, make([]byte, hopSize))
 	}
 	err = judge(err)
 	if err == ErrClientGone {
@@ -190,9 +191,15 @@ func (w *pipeWriter) Write(p []byte) (int, error) {
 	return w.out.Write(p)
 }
 
-// writerOnly and readerOnly keep io.CopyBuffer from calling ReadFrom and
-// WriteTo, which do not use its buffer.
+// writerOnly and counter keep io.CopyBuffer from calling ReadFrom and WriteTo,
+// which do not use its buffer.
 type (
 	writerOnly struct{ io.Writer }
-	readerOnly struct{ io.Reader }
+	counter    struct{ peer *Conn }
 )
+
+func (c counter) Read(p []byte) (int, error) {
+	n, err := c.peer.Conn.Read(p)
+	c.peer.down.Add(int64(n))
+	return n, err
+}

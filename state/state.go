@@ -1,15 +1,20 @@
-// Package state keeps the files that `ssh-stay status` reads. ControlPersist
-// sends a ProxyCommand's stderr to /dev/null, so the last error of each host is
-// also written here, and what a session waits for. Nothing secret is: names, times and error texts alone.
+// Package state keeps the files that `ssh-stay status` reads: one of each
+// session, while it lasts, and the last error of each host, since ControlPersist
+// sends a ProxyCommand's stderr to /dev/null. Nothing secret is in them: names,
+// times, figures and error texts alone.
 package state
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/adrg/xdg"
@@ -28,7 +33,10 @@ type Dir string
 // Default is the directory below the user's state home.
 func Default() Dir { return Dir(filepath.Join(xdg.StateHome, "ssh-stay")) }
 
-const failurePrefix = "failure-"
+const (
+	failurePrefix = "failure-"
+	tempPrefix    = ".new-"
+)
 
 // maxFile bounds what is read back.
 const maxFile = 64 << 10
@@ -73,4 +81,62 @@ func (d Dir) Failures() ([]Failure, error) {
 	}
 	slices.SortFunc(all, func(a, b Failure) int { return b.Time.Compare(a.Time) })
 	return all, err
+}
+
+// write writes a file that appears whole or not at all. It is not synced: after
+// a crash of the machine no session is left to tell of, and one that was cut off
+// is passed over.
+func (d Dir) write(name string, content any) error {
+	if err := d.make(); err != nil {
+		return err
+	}
+	text, err := json.Marshal(content)
+	if err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp(string(d), tempPrefix) // mode 0600
+	if err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	defer os.Remove(temp.Name()) // fails once it is renamed
+	_, err = temp.Write(append(text, '\n'))
+	err = errors.Join(err, temp.Close())
+	if err == nil {
+		err = os.Rename(temp.Name(), name)
+	}
+	if err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	return nil
+}
+
+// list returns the files whose names begin with prefix. A directory that does
+// not exist has none.
+func (d Dir) list(prefix string) (files []string, err error) {
+	if err := d.check(); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(string(d))
+	if err != nil {
+		return nil, fmt.Errorf("read state: %w", err)
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() && strings.HasPrefix(e.Name(), prefix) {
+			files = append(files, filepath.Join(string(d), e.Name()))
+		}
+	}
+	return files, nil
+}
+
+func readJSON(file string, into any) error {
+	text, err := os.ReadFile(file)
+	if err == nil && len(text) > maxFile {
+		err = errors.New("too long")
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
 }

@@ -49,6 +49,7 @@ type link struct {
 	pinged           time.Time
 	answered         bool          // it was
 	rtt              time.Duration // the least; 0: not known yet
+	last             time.Duration // the last, of a ping; 0: none yet
 
 	start   time.Time    // carries the monotonic clock
 	heard   atomic.Int64 // nanoseconds after start: last byte of the peer's
@@ -373,7 +374,8 @@ func (s *Stream) handle(l *link, f frame) error {
 		s.gapLocked(l, f.offset)
 		if f.token == l.ping && !l.answered {
 			l.answered, l.urgent = true, time.Time{}
-			s.measuredLocked(l, time.Since(l.pinged))
+			l.last = time.Since(l.pinged)
+			s.measuredLocked(l, l.last)
 		}
 	case kindEOF:
 		return s.endsLocked(f.offset)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the programs that the tests and benches run against, as root on
-# Debian; elsewhere it names what is missing and fails.
+# Debian; elsewhere it names what is missing and fails. `peers.sh bench` adds
+# the ones that a bench alone is beside, and that it can do without.
 set -eu
 missing=
 need() { # PROGRAM PACKAGE
@@ -18,6 +19,8 @@ need useradd passwd
 need chpasswd passwd
 need nc netcat-openbsd
 need rsync rsync
+need git git
+need setpriv util-linux
 need zsh zsh
 need fish fish
 need tcsh tcsh
@@ -30,6 +33,11 @@ need ss iproute2
 need nsenter util-linux
 need nft nftables
 need conntrack conntrack
+if [ "${1:-}" = bench ]; then
+	need socat socat
+	need autossh autossh
+	need mosh mosh
+fi
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	echo "missing packages:$missing" >&2

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -181,7 +182,8 @@ func (s *Sshd) ready() error {
 
 // config is sshd_config. The first value of a keyword wins, so what we must
 // know stands before the test's lines and what it may change after them; a
-// Match block runs to the end of the file, so those stand last.
+// Match block runs to the end of the file, so those stand last. Of MaxStartups
+// the last value wins (OpenSSH 9.2), so that of the test stands alone.
 func (s *Sshd) config(lines []string) string {
 	text := []string{
 		"ListenAddress " + net.JoinHostPort(s.Addr, strconv.Itoa(s.Port)),
@@ -202,13 +204,15 @@ func (s *Sshd) config(lines []string) string {
 	text = append(text,
 		"UsePAM no",
 		"StrictModes no",
-		"MaxStartups 100",
 		"LogLevel VERBOSE",
 		"PrintMotd no",
 		"PrintLastLog no",
 		"Subsystem sftp internal-sftp",
 		"SetEnv HOME="+s.Home,
 	)
+	if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "MaxStartups ") }) {
+		text = append(text, "MaxStartups 100")
+	}
 	text = append(text, lines[match:]...)
 	return strings.Join(text, "\n") + "\n"
 }

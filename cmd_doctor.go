@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"ssh-stay/doctor"
+)
+
+// doctorOptions are the flags of `ssh-stay doctor`.
+type doctorOptions struct {
+	proxyOptions
+	ask, json, idle bool
+	idleMax         time.Duration
+}
+
+func newDoctorCommand() *cobra.Command {
+	var o doctorOptions
+	cmd := &cobra.Command{
+		Use:   "doctor [flags] HOST",
+		Short: "Look for what keeps connections to a host from coming up or staying up",
+		Long: `Looks at the configuration of a host, at each hop on the way to it, and at the host
+itself, and tells what it finds, with something to paste where there is something to
+mend. It logs in where keys and agent will do, asks nothing, accepts and records no
+host key, and leaves nothing at the far end. Exit status: 0 nothing fails, 1 something
+does, 2 wrong usage.
+
+--idle measures what time of silence connections to the first host of the way
+survive: it keeps six of them silent, each for longer, up to --idle-max.`,
+		Example:           "  ssh-stay doctor work\n  ssh-stay doctor --idle --idle-max 30m work\n  ssh-stay doctor --json work | jq '.[] | select(.level != \"ok\")'",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeHost,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.idleMax < time.Second {
+				return fmt.Errorf("--idle-max: want 1s or more, got %v", o.idleMax)
+			}
+			if err := o.setDestination(args[0]); err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return fail(o.alias, o.run(ctx, cmd.OutOrStdout()))
+		},
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	o.configFlags(fs)
+	fs.BoolVar(&o.ask, "ask", false, "ask for passwords and passphrases where a login needs them")
+	fs.BoolVar(&o.json, "json", false, "print an array of objects")
+	fs.BoolVar(&o.idle, "idle", false, "measure how long a silent connection lives; takes as long as --idle-max")
+	fs.DurationVar(&o.idleMax, "idle-max", 10*time.Minute, "the longest silence to try")
+	return cmd
+}
+
+// doctorError says that something fails. What does has been told.
+type doctorError struct{ failed, of int }
+
+func (e *doctorError) Error() string { return fmt.Sprintf("%d of %d findings fail", e.failed, e.of) }
+
+// run makes the checks and prints what they find.
+func (o *doctorOptions) run(ctx context.Context, stdout io.Writer) error {
+	if !o.ask { // a ProxyCommand, or what it runs, could ask by it
+		os.Unsetenv("SSH_ASKPASS")
+	}
+	x := newExam(o)
+	defer x.close()
+	checks := x.checks(ctx)
+	printer := &doctor.Printer{W: stdout, Color: wantsColor(stdout)}
+	for _, c := range checks {
+		printer.Width = max(printer.Width, len(c.Name))
+	}
+	var lost error
+	r := doctor.Runner{Slow: func(name string) { printError("%s: still at %s", o.alias, name) }}
+	x.said = func(line string) { fmt.Fprintln(os.Stderr, line) }
+	if !o.json {
+		r.Found = func(f doctor.Finding) { lost = errors.Join(lost, printer.Print(f)) }
+		x.said = func(line string) { fmt.Fprintln(stdout, line) }
+	}
+	found := r.Run(ctx, checks)
+	if o.json {
+		lost = doctor.WriteJSON(stdout, found)
+	}
+	if ctx.Err() != nil {
+		lost = errors.Join(lost, errors.New("interrupted"))
+	}
+	if n := doctor.Failed(found); n > 0 && lost == nil {
+		lost = &doctorError{n, len(found)}
+	}
+	return lost
+}
+
+// wantsColor: a terminal, and nobody who objects (no-color.org).
+func wantsColor(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// finding is a doctor.Finding whose texts may have words of hosts in them.
+func finding(level doctor.Level, fix, format string, args ...any) doctor.Finding {
+	var lines []string
+	for line := range strings.Lines(fix) {
+		text := strings.TrimLeft(line, " ") // escape trims it
+		lines = append(lines, line[:len(line)-len(text)]+escape(text))
+	}
+	return doctor.Finding{Level: level, What: escape(fmt.Sprintf(format, args...)), Fix: strings.Join(lines, "\n")}
+}
+
+func fine(format string, args ...any) doctor.Finding {
+	return finding(doctor.OK, "", format, args...)
+}
+
+// one is the findings of a check that has but one.
+func one(f doctor.Finding) []doctor.Finding { return []doctor.Finding{f} }

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"ssh-stay/doctor"
+	"ssh-stay/hop"
+	"ssh-stay/relay"
+)
+
+// relaySpace is what a binary needs with room to spare.
+const relaySpace = 16 << 20
+
+// checkRelay looks whether resume is possible at a host. Where nobody wants it,
+// what is missing is but a note.
+func (x *exam) checkRelay(ctx context.Context, st *station) []doctor.Finding {
+	wanted := x.target().s.StayResume != "no"
+	binaries, err := relay.Binaries()
+	if err != nil {
+		return one(finding(doctor.Warn, "make release    # builds an ssh-stay that carries relays", "%v", err))
+	}
+	client := relay.Client{Binaries: binaries, Log: x.build.log}
+	report, err := client.Probe(ctx, st.hop.Exec)
+	if err != nil {
+		return one(x.norelay(wanted, st, fmt.Sprintf("%v%s", err, saidBy(err)), "ssh "+x.sshFlags()+shellWord(st.s.Alias)+" uname    # must run: no ForceCommand, a POSIX shell"))
+	}
+	found := one(x.relayPossible(wanted, st, report))
+	if report.Kills && report.Loses && !strings.Contains(report.Spares, strconv.Quote(st.s.User)) {
+		found = append(found, finding(doctor.Warn, "ssh "+x.sshFlags()+shellWord(st.s.Alias)+" loginctl enable-linger",
+			"%s ends your processes at logout (KillUserProcesses=yes), a relay with them", st.s.Alias))
+	}
+	return append(found, clientAlive(wanted, st, report.ClientAlive)...)
+}
+
+// saidBy is what the far end said when it could not.
+func saidBy(err error) string {
+	if none := (*relay.UnavailableError)(nil); errors.As(err, &none) && none.Stderr != "" {
+		return ": " + none.Stderr
+	}
+	return ""
+}
+
+// norelay says that resume is not possible.
+func (x *exam) norelay(wanted bool, st *station, why, fix string) doctor.Finding {
+	if !wanted {
+		return finding(doctor.Note, "", "StayResume would not be possible at %s: %s", st.s.Alias, why)
+	}
+	return finding(doctor.Fail, fix, "StayResume is not possible at %s, and sessions go on without: %s", st.s.Alias, why)
+}
+
+func (x *exam) relayPossible(wanted bool, st *station, r *relay.Report) doctor.Finding {
+	place, ok := r.Free()
+	at := "ssh " + x.sshFlags() + shellWord(st.s.Alias) + " "
+	switch {
+	case !r.Served:
+		return x.norelay(wanted, st, "no relay for its platform, "+r.Platform, "make release    # builds an ssh-stay that carries relays")
+	case len(r.Missing) > 0:
+		return x.norelay(wanted, st, "it lacks "+strings.Join(r.Missing, " and "), at+"sudo apt-get install coreutils gzip")
+	case !ok:
+		var why []string
+		for _, p := range r.Places {
+			why = append(why, p.Path+" "+p.Why)
+		}
+		return x.norelay(wanted, st, "no folder for it: "+strings.Join(why, ", "), at+"'mkdir -p -m 700 ~/.cache/ssh-stay && mount | grep noexec'")
+	case place.Free > 0 && place.Free < relaySpace:
+		return x.norelay(wanted, st, fmt.Sprintf("%s has but %d MB free", place.Path, place.Free>>20), at+"df -h "+shellWord(place.Path))
+	case !wanted:
+		return finding(doctor.OK, "", "StayResume would be possible: %s, room in %s", r.Platform, place.Path)
+	}
+	return fine("resume is possible: %s, room in %s", r.Platform, place.Path)
+}
+
+// clientAlive is about probes that sshd sends, and gives a silent client up by.
+// It counts on while the line is down, and so ends what resume would keep.
+func clientAlive(wanted bool, st *station, says map[string]string) []doctor.Finding {
+	interval, err := time.ParseDuration(says["clientaliveinterval"] + "s")
+	if err != nil || interval == 0 {
+		return nil
+	}
+	count, err := strconv.Atoi(says["clientalivecountmax"])
+	if err != nil {
+		count = 3 // sshd_config(5)
+	}
+	text := fmt.Sprintf("sshd_config of %s: ClientAliveInterval %v, so sshd ends a session whose line is down for %v",
+		st.s.Alias, interval, interval*time.Duration(count))
+	if !wanted || count == 0 {
+		return one(finding(doctor.Note, "", "%s", text))
+	}
+	return one(finding(doctor.Warn, "# in sshd_config of "+st.s.Alias+"\nClientAliveInterval 0", "%s: the inner one of a resumed session too", text))
+}
+
+// checkIdle measures the life of silent connections to the first host.
+func (x *exam) checkIdle(ctx context.Context) []doctor.Finding {
+	st := x.way[0]
+	m := &doctor.Idle{Max: x.idleMax, Said: x.said, Dial: func(ctx context.Context) (doctor.Flow, error) { return x.quiet(ctx, st) }}
+	life, err := m.Run(ctx)
+	if err != nil {
+		return one(finding(doctor.Fail, "ssh-stay doctor "+x.sshFlags()+shellWord(x.alias), "%v", err))
+	}
+	interval := life.Interval()
+	switch {
+	case interval == 0:
+		return one(fine("%s: %v", st.s.Alias, life))
+	case st.s.StayInterval > 0 && st.s.StayInterval <= interval:
+		return one(fine("%s: %v; StayInterval is %v, which is short enough", st.s.Alias, life, st.s.StayInterval))
+	}
+	fix := fmt.Sprintf("StayInterval %d", int(interval/time.Second))
+	hosts := st.s.Alias
+	if resumes := x.target().s; len(x.way) > 1 && resumes.StayResume != "no" {
+		hosts += " " + resumes.Alias // the stream probes by the target's
+	}
+	return one(finding(doctor.Warn, under(hosts, fix), "%s: %v: StayInterval %d", st.s.Alias, life, int(interval/time.Second)))
+}
+
+// quiet logs in at the first host once more, by a connection that nothing probes,
+// neither SSH nor TCP.
+func (x *exam) quiet(ctx context.Context, st *station) (doctor.Flow, error) {
+	ctx, cancel := context.WithTimeout(ctx, x.limit(st.s))
+	defer cancel()
+	silent := *st.s
+	silent.TCPKeepAlive = false
+	leg, err := x.leg(&silent)
+	if err != nil {
+		return nil, err
+	}
+	base, err := x.base(&silent)
+	if err != nil {
+		return nil, err
+	}
+	h, err := hop.Dial(ctx, leg.Hop, hopDial(base, leg.Host, leg.Port))
+	if err != nil {
+		return nil, err
+	}
+	return flow{h}, nil
+}
+
+// flow is a hop as what doctor measures.
+type flow struct{ *hop.Hop }
+
+func (f flow) Probe(ctx context.Context) error {
+	_, err := f.Ping(ctx, 0)
+	return err
+}
