@@ -4,7 +4,7 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export CGO_ENABLED = 0
 
-.PHONY: build man relays release demo test lint bench fuzz soak vscode clean peers
+.PHONY: build man relays release demo test lint bench fuzz soak vscode vscode-table clean peers
 
 build: ## the static, stripped binary ./ssh-stay
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o ssh-stay .
@@ -65,6 +65,9 @@ SEEDS ?= 2000000
 SEED  ?= $(shell date +%s)000
 soak: ## the stream under millions of seeds of faults
 	STREAM_SEEDS=$(SEEDS) STREAM_SEED=$(SEED) $(GO) test ./stream -run 'TestSimulation$$' -count=1 -timeout 0 -v
+
+vscode-table: peers ## the table of docs/vscode.md, in real time: 4 minutes
+	VSCODE_TABLE=1 $(GO) test ./internal/vscode -run 'TestTable$$' -count=1 -timeout 25m -v
 
 VSCODE_SERVER ?= $(HOME)/.cache/ssh-stay-test/vscode-server
 vscode: peers ## Remote-SSH's protocol against the real VS Code server, which takes node 20 and npm
