@@ -159,7 +159,7 @@ func TestNetworkDown(t *testing.T) {
 		}
 		holding := func() bool {
 			text, _ := os.ReadFile(log)
-			return strings.Count(string(text), "network down, holding") >= 3
+			return strings.Count(string(text), "no connection yet, holding") >= 3
 		}
 		rig.Eventually(10*time.Second, "third attempt", holding)
 		if err := link.Up(); err != nil {

@@ -57,6 +57,7 @@ func testFallBack(t *testing.T, line, want string) {
 	if stdout != "through" || status != 0 {
 		t.Errorf("got %q, status %d, stderr %q; want a session", stdout, status, stderr)
 	}
+	stderr = strings.Replace(stderr, "ssh-stay: it: still connecting\n", "", 1) // on a busy machine
 	if strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "ssh-stay: it: cannot be resumed, going on without: ") || !strings.Contains(stderr, want) {
 		t.Errorf("got %q, want one line with %q", stderr, want)
 	}

@@ -51,7 +51,7 @@ func tellsAll(err error) bool {
 var ErrClientGone = errors.New("the client has gone")
 
 // Splice copies both ways until the peer ends the connection or the client has
-// gone, and closes the client's side. EOF from the client half-closes peer and
+// gone, and then closes the client's side unless the connection broke. EOF from the client half-closes peer and
 // reading goes on. It returns nil if both directions ended cleanly, a
 // *PeerError, ErrClientGone, or the cause of ctx. peer is left open: to close
 // it ends the copying that may still wait.
@@ -64,7 +64,9 @@ func Splice(ctx context.Context, client *Client, peer *Conn) error {
 		if err != nil && client.hasGone() {
 			return ErrClientGone // it was ssh that ended the session
 		}
-		client.closeOut()
+		if err == nil {
+			client.closeOut() // else when we exit: why is told before ssh sees the end
+		}
 		return outcome(err, up)
 	case <-client.Gone():
 		return farewell(up, down)
