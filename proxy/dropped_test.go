@@ -71,7 +71,7 @@ func TestDroppedWait(t *testing.T) {
 		var all time.Duration
 		n := 0
 		for ; ; n++ {
-			pause, ok := droppedWait(n)
+			pause, ok := droppedWait(n, true)
 			if !ok {
 				break
 			}

@@ -161,7 +161,7 @@ func (r *Route) hold(ctx context.Context, dial func(context.Context) error) erro
 		}
 		pause, again := wait.NextBackOff(), temporary(err)
 		if dropped := (*hop.DroppedError)(nil); errors.As(err, &dropped) {
-			pause, again = droppedWait(drops)
+			pause, again = droppedWait(drops, dropped.Said != "")
 			drops++
 		}
 		if !again || r.Asked != nil && r.Asked() {
@@ -182,9 +182,12 @@ func (r *Route) hold(ctx context.Context, dial func(context.Context) error) erro
 // banner; ok says whether there is one. sshd does that to those who come too many
 // at once, who better not come together again. A penalty (PerSourcePenalties)
 // lasts 15 s at least, which the pauses outlive. What is said five times is
-// believed.
-func droppedWait(n int) (pause time.Duration, ok bool) {
-	pauses := [...]time.Duration{500 * time.Millisecond, 1500 * time.Millisecond, 5 * time.Second, 14 * time.Second}
+// believed; one that says nothing may be no sshd, and twice is enough.
+func droppedWait(n int, said bool) (pause time.Duration, ok bool) {
+	pauses := []time.Duration{500 * time.Millisecond, 1500 * time.Millisecond, 5 * time.Second, 14 * time.Second}
+	if !said {
+		pauses = pauses[:2]
+	}
 	if n >= len(pauses) {
 		return 0, false
 	}
