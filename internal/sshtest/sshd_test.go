@@ -147,7 +147,9 @@ func TestRestart(t *testing.T) {
 	if _, err := io.ReadFull(out, make([]byte, 3)); err != nil {
 		t.Fatal(err)
 	}
-	before, sessions := s.Relays(), Descendants(s.Pid())
+	var before []int // the shell says "up" when its child may still be the shell
+	poll(5*time.Second, func() bool { before = s.Relays(); return len(before) > 0 })
+	sessions := Descendants(s.Pid())
 	if len(before) != 1 || len(sessions) < 2 {
 		t.Fatalf("got %v in the home and %v, want one and a session", before, sessions)
 	}
