@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 
+	"ssh-stay/internal/nowait"
 	"ssh-stay/keepalive"
 )
 
@@ -28,6 +29,9 @@ type conn struct {
 }
 
 func newConn(below net.Conn) *conn {
+	if tcp, ok := below.(*net.TCPConn); ok {
+		below = nowait.Conn(tcp)
+	}
 	c := &conn{Conn: below, life: keepalive.NewLife()}
 	c.in = bufio.NewReaderSize(heard{c}, readSize)
 	return c

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ssh-stay/hop"
+	"ssh-stay/internal/nowait"
 	"ssh-stay/stream"
 )
 
@@ -109,18 +110,20 @@ func farewell(up, down <-chan error) error {
 // copyUp sends what the client writes until its EOF.
 func copyUp(peer *Conn, client *Client) error {
 	size := hopSize
-	if _, ok := peer.Conn.(*net.TCPConn); ok {
-		size = pipeSize
+	var out io.Writer = peer
+	if tcp, ok := peer.Conn.(*net.TCPConn); ok {
+		size, out = pipeSize, nowait.Conn(tcp)
 	}
 	buf := make([]byte, size)
+	in := from(client.in)
 	for grown := false; ; {
-		n, err := client.in.Read(buf)
+		n, err := in.Read(buf)
 		if n >= hopSize && !grown { // as much as ssh's pipe held: this is bulk
 			grown = true
 			growPipe(client.in, pipeSize)
 		}
 		if n > 0 {
-			if _, err := peer.Write(buf[:n]); err != nil {
+			if _, err := out.Write(buf[:n]); err != nil {
 				return &PeerError{err}
 			}
 			peer.up.Add(int64(n))
@@ -150,9 +153,9 @@ func copyDown(client *Client, peer *Conn) error {
 	if tcp, ok := peer.Conn.(*net.TCPConn); ok && isPipeOrSocket(client.out) {
 		_, err = io.Copy(client.out, tcp)
 	} else if s, ok := peer.Conn.(*stream.Stream); ok { // which acknowledges what was taken
-		_, err = s.WriteTo(&pipeWriter{out: client.out})
+		_, err = s.WriteTo(&pipeWriter{out: client.out, to: to(client.out)})
 	} else {
-		_, err = io.CopyBuffer(writerOnly{client.out}, counter{peer}, make([]byte, hopSize))
+		_, err = io.CopyBuffer(writerOnly{to(client.out)}, counter{peer}, make([]byte, hopSize))
 	}
 	err = judge(err)
 	if err == ErrClientGone {
@@ -182,7 +185,23 @@ func judge(err error) error {
 // pipeWriter grows ssh's pipe once it carries bulk, as copyUp does.
 type pipeWriter struct {
 	out   *os.File
+	to    io.Writer
 	grown bool
+}
+
+// from and to are ssh's ends. Terminals and files are not in the poller.
+func from(f *os.File) io.Reader {
+	if isPipeOrSocket(f) {
+		return nowait.Reader(f)
+	}
+	return f
+}
+
+func to(f *os.File) io.Writer {
+	if isPipeOrSocket(f) {
+		return nowait.Writer(f)
+	}
+	return f
 }
 
 func (w *pipeWriter) Write(p []byte) (int, error) {
@@ -190,7 +209,7 @@ func (w *pipeWriter) Write(p []byte) (int, error) {
 		w.grown = true
 		growPipe(w.out, pipeSize)
 	}
-	return w.out.Write(p)
+	return w.to.Write(p)
 }
 
 // writerOnly and counter keep io.CopyBuffer from calling ReadFrom and WriteTo,

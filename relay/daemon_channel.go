@@ -4,21 +4,29 @@ package relay
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ssh-stay/internal/nowait"
 )
 
 // channel is stdin and stdout of a bridge as a connection. They are two pipes,
 // or the same socket twice, as sshd was built.
-type channel struct{ in, out *os.File }
+type channel struct {
+	in, out *os.File
+	from    io.Reader // in
+	to      io.Writer // out
+}
 
 // newChannel owns the descriptors, and closes them if it fails.
 func newChannel(in, out int) (net.Conn, error) {
 	err := errors.Join(unix.SetNonblock(in, true), unix.SetNonblock(out, true))
-	c := &channel{os.NewFile(uintptr(in), "stdin"), os.NewFile(uintptr(out), "stdout")}
+	c := &channel{in: os.NewFile(uintptr(in), "stdin"), out: os.NewFile(uintptr(out), "stdout")}
+	c.from, c.to = nowait.Reader(c.in), nowait.Writer(c.out)
 	// What cannot be polled, a file, would block Close.
 	if err = errors.Join(err, c.SetDeadline(time.Time{})); err != nil {
 		c.Close()
@@ -28,12 +36,12 @@ func newChannel(in, out int) (net.Conn, error) {
 }
 
 func (c *channel) Read(b []byte) (int, error) {
-	n, err := c.in.Read(b)
+	n, err := c.from.Read(b)
 	return n, asNet(err)
 }
 
 func (c *channel) Write(b []byte) (int, error) {
-	n, err := c.out.Write(b)
+	n, err := c.to.Write(b)
 	return n, asNet(err)
 }
 

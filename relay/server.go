@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"ssh-stay/internal/nowait"
 	"ssh-stay/keepalive"
 	"ssh-stay/stream"
 )
@@ -42,7 +43,7 @@ func dial(ctx context.Context, target string, interval time.Duration) (net.Conn,
 		c.Close()
 		return nil, err
 	}
-	return c, nil
+	return nowait.Conn(c.(*net.TCPConn)), nil
 }
 
 // sshdAddress is where the sshd that started us took our connection. Both are
