@@ -20,8 +20,11 @@ func completeHost(_ *cobra.Command, args []string, begun string) ([]string, cobr
 	return hostNames(begun), cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeHosts completes any number of them.
+// completeHosts completes any number of names, without users: patterns of Host.
 func completeHosts(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if strings.Contains(begun, "@") {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
 	return hostNames(begun), cobra.ShellCompDirectiveNoFileComp
 }
 

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"ssh-stay/doctor"
+	"ssh-stay/prompt"
 )
 
 // doctorOptions are the flags of `ssh-stay doctor`.
@@ -69,40 +69,70 @@ func (e *doctorError) Error() string { return fmt.Sprintf("%d of %d findings fai
 
 // run makes the checks and prints what they find.
 func (o *doctorOptions) run(ctx context.Context, stdout io.Writer) error {
-	if !o.ask { // a ProxyCommand, or what it runs, could ask by it
-		os.Unsetenv("SSH_ASKPASS")
-	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	x := newExam(o)
 	defer x.close()
+	defer o.person.forget()
+	x.noAskpass = whyNoAskpass()
+	if !o.ask {
+		muteAskpass()
+	}
 	checks := x.checks(ctx)
-	printer := &doctor.Printer{W: stdout, Color: wantsColor(stdout)}
+	printer := &doctor.Printer{W: stdout, Color: isColourful(stdout)}
 	for _, c := range checks {
 		printer.Width = max(printer.Width, len(c.Name))
 	}
-	var lost error
 	r := doctor.Runner{Slow: func(name string) { printError("%s: still at %s", o.alias, name) }}
 	x.said = func(line string) { fmt.Fprintln(os.Stderr, line) }
 	if !o.json {
-		r.Found = func(f doctor.Finding) { lost = errors.Join(lost, printer.Print(f)) }
+		r.Found = func(f doctor.Finding) {
+			if err := printer.Print(f); err != nil {
+				cancel(err) // nobody reads the rest
+			}
+		}
 		x.said = func(line string) { fmt.Fprintln(stdout, line) }
 	}
 	found := r.Run(ctx, checks)
 	if o.json {
-		lost = doctor.WriteJSON(stdout, found)
+		if err := doctor.WriteJSON(stdout, found); err != nil {
+			return err
+		}
 	}
-	if ctx.Err() != nil {
-		lost = errors.Join(lost, errors.New("interrupted"))
+	switch err := context.Cause(ctx); {
+	case errors.Is(err, context.Canceled):
+		return errors.New("interrupted")
+	case err != nil:
+		return err
 	}
-	if n := doctor.Failed(found); n > 0 && lost == nil {
-		lost = &doctorError{n, len(found)}
+	if n := doctor.Failed(found); n > 0 {
+		return &doctorError{n, len(found)}
 	}
-	return lost
+	return nil
 }
 
-// wantsColor: a terminal, and nobody who objects (no-color.org).
-func wantsColor(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+// whyNoAskpass is why ssh asks nothing by askpass, "" where it may: see
+// prompt.CanAskInBackground.
+func whyNoAskpass() string {
+	switch {
+	case prompt.CanAskInBackground():
+		return ""
+	case strings.EqualFold(os.Getenv("SSH_ASKPASS_REQUIRE"), "never"):
+		return "SSH_ASKPASS_REQUIRE is never"
+	case os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "":
+		return "neither DISPLAY nor WAYLAND_DISPLAY is set"
+	}
+	return "there is no askpass program"
+}
+
+// muteAskpass keeps all that we run from asking, a ProxyCommand as well as an ssh
+// in it: without SSH_ASKPASS that takes the system's, and one before OpenSSH 8.4
+// goes by DISPLAY alone.
+func muteAskpass() {
+	os.Setenv("SSH_ASKPASS_REQUIRE", "never")
+	for _, name := range []string{"SSH_ASKPASS", "DISPLAY", "WAYLAND_DISPLAY"} {
+		os.Unsetenv(name)
+	}
 }
 
 // finding is a doctor.Finding whose texts may have words of hosts in them.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"ssh-stay/proxy"
 	"ssh-stay/state"
 	"ssh-stay/stream"
+	"ssh-stay/wrapper"
 )
 
 const (
@@ -54,6 +56,14 @@ type proxyOptions struct {
 	events    *keepalive.Events
 	plain     bool // resume turned out to be impossible
 	record    record
+	quiet     atomic.Bool // ssh is told to log nothing, LogLevel QUIET or FATAL, and so are we
+}
+
+// say prints an error unless the user wants none.
+func (o *proxyOptions) say(format string, args ...any) {
+	if !o.quiet.Load() {
+		printError(format, args...)
+	}
 }
 
 func (o *proxyOptions) flags(fs *pflag.FlagSet) {
@@ -79,7 +89,7 @@ func newProxyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:                   "proxy [flags] HOST PORT",
 		Short:                 "Connect stdin and stdout with a host: for ProxyCommand",
-		Example:               "  ProxyCommand ssh-stay proxy --alias %n --user %r %h %p",
+		Example:               "  ProxyCommand " + wrapper.ProxyCommand("ssh-stay", true),
 		DisableFlagsInUseLine: true,
 		Args:                  cobra.ExactArgs(2),
 		// run sees the command before cobra does; this is for help alone.
@@ -145,7 +155,7 @@ func runProxy(args []string) int {
 	watchSignals(cancel)
 	err = o.proxy(ctx, cancel, stdin, stdout, log)
 	log.Debug("ended", "error", err)
-	return reportProxy(err, o.alias)
+	return reportProxy(err, o.alias, o.quiet.Load())
 }
 
 // proxy dials and then splices, or passes the socket on.
@@ -202,7 +212,7 @@ func (o *proxyOptions) part(conn *proxy.Conn, err error) error {
 // dial makes the plan and dials its route, anew for each hop that turns out to be
 // one for ssh. pass says that the socket goes to ssh.
 func (o *proxyOptions) dial(ctx context.Context, stdout *os.File, log *slog.Logger) (conn *proxy.Conn, pass bool, err error) {
-	waiting := newWaiting(o.alias, &o.person)
+	waiting := newWaiting(o.alias, o)
 	defer waiting.stop()
 	o.delegated = map[string]bool{}
 	for {
@@ -241,7 +251,7 @@ func (o *proxyOptions) dial(ctx context.Context, stdout *os.File, log *slog.Logg
 
 // goOnWithout gives up StayResume for this process.
 func (o *proxyOptions) goOnWithout(why error) {
-	printError("%s: cannot be resumed, going on without: %v", o.alias, why)
+	o.say("%s: cannot be resumed, going on without: %v", o.alias, why)
 	o.plain = true
 }
 
@@ -251,7 +261,7 @@ func (o *proxyOptions) warnOfTimeout(timeout time.Duration) *time.Timer {
 	const ahead = 3 * time.Second
 	warning := time.AfterFunc(timeout-ahead, func() {
 		if timeout > ahead && o.person.asker.Asking() != "" {
-			printError("%s: ssh's ConnectTimeout of %v is nearly over, and an answer is still awaited", o.alias, timeout)
+			o.say("%s: ssh's ConnectTimeout of %v is nearly over, and an answer is still awaited", o.alias, timeout)
 		}
 	})
 	return warning

@@ -32,7 +32,7 @@ type setupOptions struct {
 }
 
 const setupLong = `Puts ssh-stay before ssh: one Include line at the top of ~/.ssh/config, and a file
-of its own beside it, ~/.ssh/ssh-stay.conf. It shows what it would write and asks.
+of its own beside it, ~/.ssh/ssh-stay.conf (with -F FILE: FILE.ssh-stay.conf). It shows what it would write and asks.
 Each PATTERN is one of a Host line (none: all hosts), and !PATTERN leaves hosts out;
 stanzas of several runs add up, and those of one pattern replace each other. Before
 anything is written, ssh -G must show that nothing else changes, for any host.
@@ -158,10 +158,10 @@ func (o *setupOptions) setup(patterns []string) (*setup.Setup, error) {
 			return nil, err
 		}
 	}
-	removes := o.undo && len(patterns) == 0 // and names no program
-	if s.Program, err = o.self(); err == nil && o.program == "" && !removes {
-		err = setup.CheckLasting(s.Program)
+	if o.undo && len(patterns) == 0 {
+		return s, nil // writes no program's name
 	}
+	s.Program, err = o.lasting()
 	return s, err
 }
 
@@ -177,12 +177,21 @@ func passwdHome() (string, error) {
 	return u.HomeDir, nil
 }
 
-// self is the path by which this program was called, where that is known: it
-// outlives the versioned folder that a link of a package manager leads to.
-func (o *setupOptions) self() (string, error) {
+// lasting is the program for others to run: one that is there, and stays there.
+func (o *setupOptions) lasting() (string, error) {
 	if o.program != "" {
-		return o.program, nil
+		return o.program, setup.CheckProgram(o.program)
 	}
+	path, err := selfAsCalled()
+	if err == nil {
+		err = setup.CheckLasting(path)
+	}
+	return path, err
+}
+
+// selfAsCalled is the path by which this program was called, where that is known:
+// it outlives the versioned folder that a link of a package manager leads to.
+func selfAsCalled() (string, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -216,10 +225,7 @@ func (o *setupOptions) editors(w io.Writer) error {
 	}
 	path := ""
 	if o.path {
-		if path, err = o.self(); err == nil && o.program == "" {
-			err = setup.CheckLasting(path)
-		}
-		if err != nil {
+		if path, err = o.lasting(); err != nil {
 			return err
 		}
 	}
@@ -274,28 +280,18 @@ func (o *setupOptions) write(w io.Writer, plan *setup.Plan) (wrote bool, err err
 
 // setupHints are the hints of errors of setup.
 func setupHints(err error) []string {
+	if of := placeHints(err); of != nil {
+		return of
+	}
 	var (
-		program   *setup.ProgramError
-		read      *setup.ReadOnlyError
-		foreign   *setup.ForeignFileError
 		refused   *setup.RefusedConfigError
 		changed   *setup.ChangedHostError
 		passing   *setup.PassingError
 		canonical *setup.CanonicalError
-		race      *setup.RaceError
-		settings  *setup.SettingsError
+		address   *setup.AddressError
+		shared    *setup.SharedSocketError
 	)
 	switch {
-	case errors.As(err, &needsYes{}):
-		return []string{"to write it: the same with --yes"}
-	case errors.As(err, &program):
-		return []string{"cp " + strconv.Quote(program.Path) + " /usr/local/bin/ssh-stay && /usr/local/bin/ssh-stay setup", "or name another: --program PATH"}
-	case errors.As(err, &read) && read.Lines != "":
-		return []string{"put the lines above at the top of " + read.Path + ", or of what makes it"}
-	case errors.As(err, &read):
-		return []string{"take our lines out of " + read.Path + ", or of what makes it"}
-	case errors.As(err, &foreign):
-		return []string{fmt.Sprintf("mv %q %q", foreign.Path, foreign.Path+".mine")}
 	case errors.As(err, &refused) && refused.Undo:
 		return []string{"take the Stay keywords out of it first, or put at its top: IgnoreUnknown Stay*"}
 	case errors.As(err, &refused):
@@ -304,12 +300,74 @@ func setupHints(err error) []string {
 		return []string{"leave it out: ssh-stay setup '*' '!" + passing.Host + "'"}
 	case errors.As(err, &canonical):
 		return []string{"at the top of the config: CanonicalizeHostname always", "or leave the host out: '!" + canonical.Host + "'"}
+	case errors.As(err, &address) && address.Host == "*":
+		return []string{"at the top of the config: " + address.Keyword + " no"}
+	case errors.As(err, &address):
+		return []string{"leave the host out: '!" + address.Host + "'", fmt.Sprintf("or under \"Host %s\": %s no", address.Host, address.Keyword)}
+	case errors.As(err, &shared):
+		return []string{fmt.Sprintf("above, under \"Host %s\": ControlPath ~/.ssh/cm-%%n-%%C", shared.Host), "or leave the host out: '!" + shared.Host + "'"}
 	case errors.As(err, &changed):
 		return []string{"leave it out, if it is one of the patterns: '!" + changed.Host + "'"}
+	}
+	return nil
+}
+
+// placeHints are those of errors of files and programs.
+func placeHints(err error) []string {
+	var (
+		program  *setup.ProgramError
+		read     *setup.ReadOnlyError
+		owner    *setup.OwnerError
+		group    *setup.GroupError
+		system   *setup.SystemConfigError
+		foreign  *setup.ForeignFileError
+		race     *setup.RaceError
+		settings *setup.SettingsError
+	)
+	switch {
+	case errors.As(err, &needsYes{}):
+		return []string{"to write it: the same with --yes"}
+	case errors.As(err, &program) && program.Missing:
+		return []string{"name the ssh-stay that ssh shall run: --program PATH"}
+	case errors.As(err, &program):
+		return []string{"cp " + strconv.Quote(program.Path) + " /usr/local/bin/ssh-stay && /usr/local/bin/ssh-stay setup", "or name another: --program PATH"}
+	case errors.As(err, &read) && read.Lines != "":
+		return []string{"put the lines above at the top of " + read.Path + ", or of what makes it"}
+	case errors.As(err, &read):
+		return []string{"take our lines out of " + read.Path + ", or of what makes it"}
+	case errors.As(err, &owner) && os.Geteuid() == 0:
+		return []string{"sudo -u " + userName(owner.UID) + " ssh-stay setup"}
+	case errors.As(err, &owner):
+		return []string{fmt.Sprintf("if it should be yours: sudo chown %d %q", os.Geteuid(), owner.Path)}
+	case errors.As(err, &group):
+		return []string{fmt.Sprintf("chgrp %d %q", os.Getegid(), group.Path)}
+	case errors.As(err, &system):
+		return []string{"ssh-stay setup, without -F, is for a user's own"}
+	case errors.As(err, &foreign):
+		return []string{foreignHint(foreign)}
 	case errors.As(err, &race):
 		return []string{"run it again"}
 	case errors.As(err, &settings):
 		return []string{"mend it in the editor, which shows where"}
 	}
 	return nil
+}
+
+// foreignHint takes nothing away from another config, as long as there is one.
+func foreignHint(foreign *setup.ForeignFileError) string {
+	if foreign.Other == "" {
+		return fmt.Sprintf("mv %q %q", foreign.Path, foreign.Path+".mine")
+	}
+	if _, err := os.Stat(foreign.Other); err != nil {
+		return fmt.Sprintf("that config is gone, so: rm %q", foreign.Path)
+	}
+	return fmt.Sprintf("ssh-stay setup -F %q --undo", foreign.Other)
+}
+
+// userName is as sudo takes it, where the user has no name too.
+func userName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return u.Username
+	}
+	return fmt.Sprintf("'#%d'", uid)
 }

@@ -58,6 +58,9 @@ func runSSH(args []string) int {
 	if err != nil {
 		return report(&noConnection{err}, "")
 	}
+	if shell, set := os.LookupEnv("SHELL"); set {
+		os.Setenv("SHELL", wrapper.Shell(shell)) // for Match exec here, too
+	}
 	env, err := wrapper.Enter(os.Getpid(), os.Environ())
 	if err != nil {
 		return report(&noConnection{err}, "", path+" runs ssh-stay: let it be a link to ssh-stay, or the real ssh")

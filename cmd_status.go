@@ -147,10 +147,14 @@ func (s status) rows(now time.Time, trips func(state.Session) string) [][]box {
 		if x.Missed > 0 {
 			missed = yellow
 		}
+		last := event(x, now)
+		if now.Sub(x.Updated) > staleAfter {
+			last.text += " (as of " + secondsTime(x.Updated, now) + ")"
+		}
 		row := []box{
 			{escape(x.Host), plain}, {escape(x.Route), plain}, {span(now.Sub(x.Started)), plain},
 			{size(x.BytesUp), plain}, {size(x.BytesDown), plain}, {rtt, plain},
-			{strconv.Itoa(x.Missed), missed}, {strconv.Itoa(x.Reattaches), plain}, event(x, now),
+			{strconv.Itoa(x.Missed), missed}, {strconv.Itoa(x.Reattaches), plain}, last,
 		}
 		rows = append(rows, row)
 	}
@@ -175,6 +179,15 @@ func event(x state.Session, now time.Time) box {
 		text += "; before: " + escape(x.Error)
 	}
 	return box{text, plain}
+}
+
+// staleAfter is the age of figures that a session has not renewed when it was
+// asked to: it is stopped, or its files are on a server that hangs.
+const staleAfter = 2 * time.Second
+
+// secondsTime is clockTime to the second.
+func secondsTime(t, now time.Time) string {
+	return clockTime(t, now) + t.In(now.Location()).Format(":05")
 }
 
 // clockTime leaves out the day where it is today.

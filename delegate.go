@@ -151,7 +151,7 @@ func (b *routeBuilder) ownCommand(before []config.Jump) (string, error) {
 		}
 		args = append(args, "-J", list)
 	}
-	return wrapper.ProxyCommand(self, args...), nil
+	return wrapper.ProxyCommand(self, true, args...), nil
 }
 
 // leaveToSSH says whether an error of a hop is one that ssh would not have, and

@@ -84,7 +84,7 @@ func compareEngines(ctx context.Context, st *station) []doctor.Finding {
 		return one(finding(doctor.Note, "", "%s: ssh -G is asked, at some 5 ms each time: %v", st.s.Alias, err))
 	}
 	if err != nil {
-		return one(finding(doctor.Warn, "ProxyCommand ssh-stay proxy --config-engine ssh --alias %n --user %r %h %p",
+		return one(finding(doctor.Warn, "ProxyCommand ssh-stay proxy --config-engine ssh --alias '%n' --user '%r' %h %p",
 			"%s: only ssh -G can read the configuration: %v", st.s.Alias, err))
 	}
 	theirs, err := printed(ctx, st.query, config.EngineSSH)
@@ -108,7 +108,7 @@ func compareEngines(ctx context.Context, st *station) []doctor.Finding {
 	if len(differ) == 0 {
 		return one(fine("%s: ssh -G agrees with all %d lines", st.s.Alias, len(ours)))
 	}
-	return one(finding(doctor.Warn, "ProxyCommand ssh-stay proxy --config-engine ssh --alias %n --user %r %h %p",
+	return one(finding(doctor.Warn, "ProxyCommand ssh-stay proxy --config-engine ssh --alias '%n' --user '%r' %h %p",
 		"%s: ssh -G reads the configuration otherwise: %s", st.s.Alias, strings.Join(differ[:min(len(differ), maxDifferences)], ", ")))
 }
 
@@ -180,6 +180,9 @@ func isOurs(command string) bool {
 	return false
 }
 
+// newsFor is how long a failure has to do with what is wrong now.
+const newsFor = 24 * time.Hour
+
 // checkState tells what went wrong the last time.
 func (x *exam) checkState(context.Context) []doctor.Finding {
 	failures, err := state.Default().Failures()
@@ -187,10 +190,10 @@ func (x *exam) checkState(context.Context) []doctor.Finding {
 		return one(finding(doctor.Warn, "chmod 700 "+shellWord(string(state.Default())), "%v", err))
 	}
 	for _, f := range failures {
-		if f.Host == x.alias {
+		if f.Host == x.alias && time.Since(f.Time) < newsFor {
 			ago := time.Since(f.Time).Round(time.Second)
 			return one(finding(doctor.Note, "", "the last connection that failed, %v ago: %s", cmp.Or(ago, time.Second), f.Error))
 		}
 	}
-	return one(fine("no connection that failed is known"))
+	return one(fine("no connection that failed within a day is known"))
 }

@@ -104,6 +104,9 @@ func (x *exam) checkIdle(ctx context.Context) []doctor.Finding {
 	}
 	interval := life.Interval()
 	switch {
+	case life.Ended > 0: // no probe stands for a session that is in use
+		return one(finding(doctor.Warn, "ssh "+x.sshFlags()+shellWord(st.s.Alias)+" 'sudo sshd -T | grep -iE \"alive|timeout\"'    # what ends it",
+			"%s: %v: UnusedConnectionTimeout, ChannelTimeout or ClientAliveInterval of its sshd_config, or a limit of its own", st.s.Alias, life))
 	case interval == 0:
 		return one(fine("%s: %v", st.s.Alias, life))
 	case st.s.StayInterval > 0 && st.s.StayInterval <= interval:
@@ -122,6 +125,7 @@ func (x *exam) checkIdle(ctx context.Context) []doctor.Finding {
 func (x *exam) quiet(ctx context.Context, st *station) (doctor.Flow, error) {
 	ctx, cancel := context.WithTimeout(ctx, x.limit(st.s))
 	defer cancel()
+	x.person.memory.begin()
 	silent := *st.s
 	silent.TCPKeepAlive = false
 	leg, err := x.leg(&silent)
@@ -144,5 +148,8 @@ type flow struct{ *hop.Hop }
 
 func (f flow) Probe(ctx context.Context) error {
 	_, err := f.Ping(ctx, 0)
+	if err != nil && f.ClosedByHost() {
+		return doctor.ErrClosed
+	}
 	return err
 }

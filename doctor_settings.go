@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"ssh-stay/auth"
+	"ssh-stay/config"
 	"ssh-stay/doctor"
 )
 
@@ -92,8 +93,14 @@ func (x *exam) checkKeys(ctx context.Context) []doctor.Finding {
 	seen := map[string]bool{}
 	for _, st := range x.way {
 		login := x.build.login(st.s)
-		held, f := checkAgent(ctx, st, login.AgentSocket)
-		if f != nil && !seen[f.What] {
+		agent, asked := x.agents[login.AgentSocket]
+		if !asked {
+			agent = checkAgent(ctx, st.s, login.AgentSocket)
+		}
+		if login.AgentSocket != "" { // none may be by will, or by chance
+			x.agents[login.AgentSocket] = agent
+		}
+		if f := agent.found; f != nil && !seen[f.What] {
 			seen[f.What] = true
 			found = append(found, *f)
 		}
@@ -102,7 +109,7 @@ func (x *exam) checkKeys(ctx context.Context) []doctor.Finding {
 				continue
 			}
 			seen[file] = true
-			if f := checkKey(file, login.FilesConfigured, held); f != nil {
+			if f := x.checkKey(file, login.FilesConfigured, agent.keys); f != nil {
 				found = append(found, *f)
 			}
 		}
@@ -113,35 +120,55 @@ func (x *exam) checkKeys(ctx context.Context) []doctor.Finding {
 	return found
 }
 
+// agentAnswer is what an agent has answered, or that it has not.
+type agentAnswer struct {
+	keys  []ssh.PublicKey
+	found *doctor.Finding // nil: nothing to say
+	late  bool            // no login of ours waits for it again
+}
+
+// agentLimit is for the list of an agent's keys, which it asks nobody for.
+const agentLimit = 5 * time.Second
+
 // checkAgent asks the agent of a host for its keys. There is nothing to say of
 // one that the user has turned off.
-func checkAgent(ctx context.Context, st *station, socket string) ([]ssh.PublicKey, *doctor.Finding) {
+func checkAgent(ctx context.Context, s *config.Settings, socket string) (a agentAnswer) {
+	fix := "eval \"$(ssh-agent)\" && ssh-add"
 	if socket == "" {
-		if st.s.IdentityAgent == "none" {
-			return nil, nil
+		if s.IdentityAgent == "none" {
+			return a
 		}
-		f := finding(doctor.Warn, "eval \"$(ssh-agent)\" && ssh-add", "no agent: SSH_AUTH_SOCK is not set")
-		return nil, &f
+		f := finding(doctor.Warn, fix, "no agent: SSH_AUTH_SOCK is not set")
+		a.found = &f
+		return a
 	}
-	asking, cancel := context.WithTimeout(ctx, 5*time.Second)
+	if s.IdentityAgent != "" {
+		fix = under(s.Alias, "IdentityAgent SSH_AUTH_SOCK    # or none, or the socket of an agent that runs")
+	}
+	asking, cancel := context.WithTimeout(ctx, agentLimit)
 	defer cancel()
 	keys, err := auth.AgentKeys(asking, socket)
+	a.keys, a.late = keys, errors.Is(err, context.DeadlineExceeded)
 	var f doctor.Finding
 	switch {
+	case a.late:
+		f = finding(doctor.Fail, fix, "the agent at %s does not answer within %v, and ssh waits for it at every login: looked at without", socket, agentLimit)
 	case err != nil:
-		f = finding(doctor.Warn, "eval \"$(ssh-agent)\" && ssh-add", "the agent does not answer: %v", err)
+		f = finding(doctor.Warn, fix, "the agent does not answer: %v", err)
 	case len(keys) == 0:
 		f = finding(doctor.Note, "ssh-add", "the agent at %s holds no keys", socket)
 	default:
 		f = fine("the agent at %s holds %d keys", socket, len(keys))
 	}
-	return keys, &f
+	a.found = &f
+	return a
 }
 
 // checkKey tells what is wrong with a key file; nil for nothing.
-func checkKey(file string, configured bool, held []ssh.PublicKey) *doctor.Finding {
+func (x *exam) checkKey(file string, configured bool, held []ssh.PublicKey) *doctor.Finding {
 	var open *auth.TooOpenError
 	var locked *auth.EncryptedKeyError
+	var token *auth.SecurityKeyError
 	var f doctor.Finding
 	switch err := auth.CheckKey(file); {
 	case err == nil, errors.Is(err, fs.ErrNotExist) && !configured:
@@ -150,10 +177,18 @@ func checkKey(file string, configured bool, held []ssh.PublicKey) *doctor.Findin
 		f = finding(doctor.Note, "", "IdentityFile %s does not exist", file)
 	case errors.As(err, &open):
 		f = finding(doctor.Warn, "chmod 600 "+shellWord(file), "%v: ssh ignores the key", err)
+	case errors.As(err, &token) && auth.HoldsKey(file, held):
+		return nil
+	case errors.As(err, &token):
+		f = finding(doctor.Note, "", "%v: ssh or an agent uses it", err)
 	case errors.As(err, &locked) && auth.HoldsKey(file, held):
 		return nil
 	case errors.As(err, &locked):
-		f = finding(doctor.Note, "ssh-add "+shellWord(file), "%v: its passphrase is asked for at every login", err)
+		how := ""
+		if x.noAskpass != "" {
+			how = ", on a terminal alone: " + x.noAskpass
+		}
+		f = finding(doctor.Note, "ssh-add "+shellWord(file), "%v: its passphrase is asked for at every login%s", err, how)
 	default:
 		f = finding(doctor.Warn, "ssh-keygen -y -f "+shellWord(file)+"    # what ssh says of it", "%v", err)
 	}

@@ -107,7 +107,21 @@ func rounded(d time.Duration) time.Duration {
 // failed is an error with the hints that the proxy gives.
 func (x *exam) failed(host string, err error) doctor.Finding {
 	fix := strings.Join(hints(err, host), "\n")
+	if host == x.target().s.Alias {
+		err = ofTarget(err)
+	}
 	return finding(doctor.Fail, cmp.Or(fix, "ssh -v "+x.sshFlags()+shellWord(host)), "%s", message(err, host))
+}
+
+// ofTarget words an error of package hop for a host that is no hop.
+func ofTarget(err error) error {
+	if at, ok := err.(*hop.HandshakeError); ok {
+		return fmt.Errorf("target %s: %w", at.Hop, at.Err)
+	}
+	if lost, ok := err.(*hop.LostError); ok {
+		return fmt.Errorf("target %s lost: %w", lost.Hop, lost.Err)
+	}
+	return err
 }
 
 // visit logs in at a host of the way, over the ones before it.
@@ -118,6 +132,7 @@ func (x *exam) visit(ctx context.Context, i int) []doctor.Finding {
 		f.Blocks = true
 		return one(f)
 	}
+	x.person.memory.begin()
 	leg, err := x.leg(st.s)
 	if err != nil {
 		return one(x.failed(st.s.Alias, err))
@@ -166,10 +181,13 @@ func (x *exam) greeting(i int, tap *doctor.Tap, reached time.Duration) []doctor.
 	}
 	offer, err := tap.Offer()
 	if err != nil {
-		return one(finding(doctor.Fail, fmt.Sprintf("ssh -v %s%s    # the port is set%s", x.sshFlags(), shellWord(s.Alias),
-			cmp.Or(x.way[i].told["port"].at(), " nowhere: 22")), "%s: %v", s.Alias, err))
+		return one(finding(doctor.Fail, x.wrongPort(i), "%s: %v", s.Alias, err))
 	}
-	if offer.Version == "" {
+	switch {
+	case offer.Version != "":
+	case offer.Said != "":
+		return one(fine("%s in %v, and says %q", how, rounded(reached), offer.Said))
+	default:
 		return one(fine("%s in %v, and says nothing", how, rounded(reached)))
 	}
 	found := one(fine("%s in %v: %s", how, rounded(reached), offer.Version))
@@ -179,6 +197,12 @@ func (x *exam) greeting(i int, tap *doctor.Tap, reached time.Duration) []doctor.
 			"%s offers no strict key exchange: packets can be cut out by who is in between (Terrapin, CVE-2023-48795)", s.Alias))
 	}
 	return found
+}
+
+// wrongPort is what may help against a host that speaks something else.
+func (x *exam) wrongPort(i int) string {
+	return fmt.Sprintf("ssh -v %s%s    # the port is set%s", x.sshFlags(), shellWord(x.way[i].s.Alias),
+		cmp.Or(x.way[i].told["port"].at(), " nowhere: 22"))
 }
 
 // welcome is what there is to say of a host that let us in.
@@ -204,7 +228,7 @@ func (x *exam) welcome(ctx context.Context, st *station, tap *doctor.Tap, took t
 	large, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
 	if _, err := st.hop.Ping(large, largeProbe); errors.Is(err, context.DeadlineExceeded) {
-		return append(found, lostLarge(st.s, "probes, but not one of 4 KiB"))
+		return append(found, lostLarge(st.s, "probes, but not one of 4 KiB:"))
 	} else if err != nil {
 		return append(found, x.failed(st.s.Alias, err))
 	}
@@ -219,7 +243,7 @@ const largeProbe = 4 << 10
 func lostLarge(s *config.Settings, answers string) doctor.Finding {
 	return finding(doctor.Fail,
 		"sudo sysctl -w net.ipv4.tcp_mtu_probing=1    # Linux: at this end and at "+s.Alias+"\nsudo ip link set dev IFACE mtu 1280    # the interface towards it",
-		"%s answers %s: large packets are lost on the way (MTU)", s.Alias, answers)
+		"%s answers %s large packets are lost on the way (MTU)", s.Alias, answers)
 }
 
 // refusal is an error of a login, by what it means for the user: only hops, and
@@ -227,21 +251,48 @@ func lostLarge(s *config.Settings, answers string) doctor.Finding {
 func (x *exam) refusal(i int, tap *doctor.Tap, err error) doctor.Finding {
 	s := x.way[i].s
 	var denied *auth.DeniedError
+	var other *hop.NotSSHError
+	if tap != nil && errors.Is(err, errLate) { // a mail server, say, which waits for commands
+		if offer, _ := tap.Offer(); offer.Version == "" && offer.Said != "" {
+			err = &hop.HandshakeError{Hop: s.Alias, Err: &hop.NotSSHError{Said: offer.Said, Err: err}}
+		}
+	}
 	f := x.failed(s.Alias, err)
 	f.Blocks = true
-	mustLogIn := i < len(x.way)-1 || s.StayResume == "target"
+	_, why, isSSHs := leaveToSSH(err)
 	switch {
+	case isSSHs && x.mayLeave(i):
+		f = finding(doctor.Note, "", "ssh logs in here, not ssh-stay: %s", why)
+		f.Blocks = true
+	case errors.As(err, &other):
+		f.Fix = x.wrongPort(i)
 	case errors.Is(err, errLate) && tap != nil && tap.Stuck():
-		return lostLarge(s, "at first, and then no more")
+		if offer, _ := tap.Offer(); offer.Kex == nil { // or it is busy with itself
+			return lostLarge(s, "with its version, and then no more: perhaps")
+		}
+		return lostLarge(s, "at first, and then no more:")
 	case isHostKeyError(err):
 		f.Level = x.hostKeyLevel(s, err)
 	case errors.As(err, &denied):
-		f.Level = deniedLevel(s, denied, mustLogIn)
+		f.Level = deniedLevel(s, denied)
+		if f.Level == doctor.Warn && x.noAskpass != "" {
+			f.What += "; ssh asks on a terminal alone: " + x.noAskpass
+		}
 		if f.Level == doctor.Warn && !x.ask {
 			f.Fix += "\nssh-stay doctor --ask " + x.sshFlags() + shellWord(x.alias)
 		}
 	}
 	return f
+}
+
+// mayLeave says whether the proxy leaves a login to ssh that ssh-stay cannot make:
+// the target's is ssh's own but for a relay there, which resume needs.
+func (x *exam) mayLeave(i int) bool {
+	s := x.way[i].s
+	if i == len(x.way)-1 {
+		return s.StayResume != "target"
+	}
+	return s.StayClient == "auto" && canDelegate
 }
 
 func isHostKeyError(err error) bool {
@@ -266,14 +317,11 @@ func (x *exam) hostKeyLevel(s *config.Settings, err error) doctor.Level {
 }
 
 // deniedLevel: a password that nobody was asked for may be all that was missing.
-func deniedLevel(s *config.Settings, denied *auth.DeniedError, mustLogIn bool) doctor.Level {
+func deniedLevel(s *config.Settings, denied *auth.DeniedError) doctor.Level {
 	asks := slices.Contains(denied.Methods, "password") && s.PasswordAuthentication ||
 		slices.Contains(denied.Methods, "keyboard-interactive") && s.KbdInteractiveAuthentication
-	switch {
-	case asks && !s.BatchMode, len(denied.Beyond) > 0 && !mustLogIn:
+	if asks && !s.BatchMode {
 		return doctor.Warn
-	case len(denied.Beyond) > 0 && s.StayClient == "auto" && s.StayResume != "target":
-		return doctor.Warn // left to ssh -W
 	}
 	return doctor.Fail
 }

@@ -30,6 +30,9 @@ type exam struct {
 	way   []*station // in the order of dialing, the target last
 	err   error      // why there is no way
 	said  func(line string)
+
+	agents    map[string]agentAnswer // by socket
+	noAskpass string                 // why ssh cannot ask by askpass, "" if it can
 }
 
 // station is a host on the way, by its own stanza.
@@ -53,7 +56,7 @@ func (v setting) at() string {
 }
 
 func newExam(o *doctorOptions) *exam {
-	x := &exam{doctorOptions: o}
+	x := &exam{doctorOptions: o, agents: map[string]agentAnswer{}}
 	log := slog.New(slog.DiscardHandler)
 	x.build = &routeBuilder{
 		file: o.file, engine: o.engine, path: []string{o.alias}, log: log,
@@ -63,6 +66,7 @@ func newExam(o *doctorOptions) *exam {
 	}
 	if o.ask {
 		x.build.ask, x.build.signing = o.person.ask, o.person.signing
+		o.person.remembers = true // the same is not asked for each connection
 	}
 	return x
 }
@@ -186,6 +190,9 @@ func (x *exam) leg(s *config.Settings) (*proxy.Leg, error) {
 		return keys, nil
 	}
 	leg.Hop.Login.AddKeys = auth.AddKeys{}
+	if x.agents[leg.Hop.Login.AgentSocket].late {
+		leg.Hop.Login.AgentSocket = ""
+	}
 	leg.Hop.Interval = 0
 	return &leg, nil
 }

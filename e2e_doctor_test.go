@@ -261,8 +261,9 @@ func TestDoctorFinds(t *testing.T) {
 		{"passes", "settings", doctor.Fail, "ProxyUseFdpass (", "ProxyUseFdpass no"},
 		{"openkey", "keys", doctor.Warn, "too open", "chmod 600 " + c.client.Dir + "/open"},
 		{"lockedkey", "keys", doctor.Note, "is encrypted", "ssh-add " + locked.Path},
+		{"lockedkey", "keys", doctor.Note, "on a terminal alone: neither DISPLAY nor WAYLAND_DISPLAY is set", ""},
 		{"nokey", "keys", doctor.Note, "missing does not exist", ""},
-		{"deadagent", "keys", doctor.Warn, "the agent does not answer", "ssh-agent"},
+		{"deadagent", "keys", doctor.Warn, "the agent does not answer", "IdentityAgent SSH_AUTH_SOCK"},
 		{"noagent", "keys", doctor.Warn, "SSH_AUTH_SOCK is not set", "ssh-add"},
 		{"silent", "settings", doctor.Warn, "nothing probes", "StayInterval 30"},
 		{"plain", "config", doctor.Warn, "ssh plain does not go through ssh-stay", "ssh-stay setup -F " + c.client.Config + " plain"},
@@ -312,21 +313,6 @@ func TestDoctorConfig(t *testing.T) {
 	want(t, found, "config", doctor.Warn, fmt.Sprintf(`ours "port %d", ssh's "port 9"`, s.Port), "--config-engine ssh")
 }
 
-// TestDoctorState: the last failure, which ControlPersist may have hidden.
-func TestDoctorState(t *testing.T) {
-	c := newClinic(t)
-	s := c.host("h", sshtest.SshdConfig{})
-	proxy := c.client.Run(t.Context(), c.bin, "proxy", "-F", c.client.Config, "--alias", "h", s.Addr, "1")
-	if err := proxy.Run(); err == nil {
-		t.Fatal("the proxy did not fail")
-	}
-	found, status := c.ask("h")
-	want(t, found, "state", doctor.Note, "port 1: Connection refused", "")
-	if status != 0 {
-		t.Errorf("got exit %d, want 0", status)
-	}
-}
-
 // TestDoctorAsk: nothing is asked, unless it may be.
 func TestDoctorAsk(t *testing.T) {
 	c := newClinic(t)
@@ -347,6 +333,11 @@ func TestDoctorAsk(t *testing.T) {
 	want(t, found, "target", doctor.OK, "logged in as", "")
 	if asked, err := askpass.Asked(); err != nil || len(asked) != 1 || status != 0 {
 		t.Errorf("asked %q, %v, exit %d; want the passphrase and 0", asked, err, status)
+	}
+	found, _ = c.ask("--ask", "--idle", "--idle-max", "1s", "h")
+	want(t, found, "idle", doctor.OK, "nothing died within 1 s", "")
+	if asked, err := askpass.Asked(); err != nil || len(asked) != 1 {
+		t.Errorf("for seven logins: asked %q, %v; want the passphrase once", asked, err)
 	}
 }
 

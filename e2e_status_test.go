@@ -197,6 +197,32 @@ func TestStatusNowhere(t *testing.T) {
 	}
 }
 
+// TestStatusStopped: a session that cannot answer is not waited for, and its
+// figures say how old they are.
+func TestStatusStopped(t *testing.T) {
+	w := newWorld(t)
+	v := viewer{w.Rig, w.bin, w.client}
+	s := startSession(t, "direct", w.client.Command(t.Context(), "direct", "cat"))
+	pid := v.until(1, "a session", func(shownSession) bool { return true })[0].PID
+	t.Cleanup(func() { syscall.Kill(pid, syscall.SIGCONT) }) // it ends before the session does
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	w.Eventually(20*time.Second, "old figures", func() bool {
+		start := time.Now()
+		text := v.status()
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("status took %v", took)
+		}
+		return strings.Contains(text, " (as of ")
+	})
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	w.Eventually(20*time.Second, "fresh figures", func() bool { return !strings.Contains(v.status(), " (as of ") })
+	s.end(t)
+}
+
 // TestStatusSecrets: no password, passphrase, code or private key, nor what goes
 // through a session, is in its record.
 func TestStatusSecrets(t *testing.T) {

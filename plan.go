@@ -62,16 +62,12 @@ func (o *proxyOptions) query() (config.Query, error) {
 
 // resolve evaluates the configuration as the ssh that runs us has. The user and
 // port that it tells us may be those of the files, which count from where they
-// are set on, or of its command line, which count from the start.
+// are set on, or of its command line, which count from the start. A user of
+// the files may be called what nobody may on a command line, as for ssh.
 func (o *proxyOptions) resolve(ctx context.Context) (*config.Settings, error) {
 	q, err := o.query()
 	if err != nil {
 		return nil, err
-	}
-	if o.user != "" {
-		if err := config.CheckUser(o.user); err != nil {
-			return nil, err
-		}
 	}
 	q.User = ""
 	s, err := config.Resolve(ctx, q)
@@ -97,6 +93,7 @@ func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error
 	if err != nil {
 		return nil, err
 	}
+	o.quiet.Store(isSilent(s) && o.verbose == 0)
 	s.HostName, s.Port = o.host, o.port
 	b := &routeBuilder{file: o.file, engine: o.engine, path: []string{o.alias}, log: log,
 		delegated: o.delegated, mayDelegate: map[string]bool{}, ask: o.person.ask, tell: o.person.tell, show: o.person.show,

@@ -74,14 +74,19 @@ func report(err error, host string, more ...string) int {
 	for _, h := range all[:min(len(all), maxHints)] {
 		printHint("%s", h)
 	}
+	return exitStatus(err)
+}
+
+func exitStatus(err error) int {
 	if none := (*noConnection)(nil); errors.As(err, &none) {
 		return exitNoReach
 	}
 	return exitFailed
 }
 
-// reportProxy ends a proxy: ssh's going away is nothing to speak of.
-func reportProxy(err error, host string) int {
+// reportProxy ends a proxy: ssh's going away is nothing to speak of. quiet: ssh
+// is not to speak of anything, and nor are we.
+func reportProxy(err error, host string, quiet bool) int {
 	var bySignal signalError
 	switch {
 	case err == nil:
@@ -89,12 +94,29 @@ func reportProxy(err error, host string) int {
 	case errors.Is(err, proxy.ErrClientGone) || errors.As(err, &bySignal):
 		return exitFailed
 	}
+	if !quiet {
+		report(err, host)
+	}
 	// ControlPersist discards stderr, so `ssh-stay status` tells it too.
 	f := state.Failure{Host: host, Time: time.Now().Truncate(time.Second), Error: escape(message(err, host))}
-	if lost := state.Default().WriteFailure(f); lost != nil {
-		return report(err, host, fmt.Sprintf("ssh-stay status will not tell of this: %v", lost))
+	lost := keepFailure(f, state.Default().WriteFailure)
+	if lost != nil && !quiet && len(hints(err, host)) < maxHints {
+		printHint("ssh-stay status will not tell of this: %v", lost)
 	}
-	return report(err, host)
+	return exitStatus(err)
+}
+
+// keepFailure waits for write no longer than recordGrace: its directory may be on
+// a server that hangs.
+func keepFailure(f state.Failure, write func(state.Failure) error) error {
+	written := make(chan error, 1)
+	go func() { written <- write(f) }() // ends with the process, at the latest
+	select {
+	case err := <-written:
+		return err
+	case <-time.After(recordGrace):
+		return fmt.Errorf("not written within %v", recordGrace)
+	}
 }
 
 // message words an error so that clients which look for ssh's words find them.
@@ -185,18 +207,18 @@ type waiting struct {
 	why error
 }
 
-func newWaiting(host string, p *person) *waiting {
+func newWaiting(host string, o *proxyOptions) *waiting {
 	w := &waiting{}
 	w.timer = time.AfterFunc(waitNotice, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if p.asked.Load() {
+		if o.person.asked.Load() {
 			return
 		}
 		if w.why != nil {
-			printError("%s: still connecting: %v", host, w.why)
+			o.say("%s: still connecting: %v", host, w.why)
 		} else {
-			printError("%s: still connecting", host)
+			o.say("%s: still connecting", host)
 		}
 	})
 	return w

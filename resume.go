@@ -86,8 +86,8 @@ func (o *proxyOptions) dialResumed(ctx context.Context, p *plan, log *slog.Logge
 		return nil, &relay.UnavailableError{Why: err.Error()}
 	}
 	d := &resumer{plan: p, person: &o.person, log: log, relay: relay.Client{
-		Binaries: binaries, Progress: progress(p.resume.host), Log: log,
-		Warn: func(text string) { printError("%s: %s", p.resume.host, text) },
+		Binaries: binaries, Progress: o.progress(p.resume.host), Log: log,
+		Warn: func(text string) { o.say("%s: %s", p.resume.host, text) },
 	}}
 	o.person.remembers = true
 	d.dialed, o.record.interval = o.record.via, p.resume.interval
@@ -122,8 +122,8 @@ const progressDelay = time.Second
 
 // progress shows on a terminal how far the upload of a relay is; nil where there
 // is none.
-func progress(host string) func(done, total int64) {
-	if !term.IsTerminal(int(os.Stderr.Fd())) {
+func (o *proxyOptions) progress(host string) func(done, total int64) {
+	if o.quiet.Load() || !term.IsTerminal(int(os.Stderr.Fd())) {
 		return nil
 	}
 	start, shown := time.Now(), int64(-1)

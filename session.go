@@ -18,8 +18,9 @@ const (
 	// recordAfter is the age at which a session is worth a file: most commands
 	// have come to their end by then.
 	recordAfter = time.Second
-	// recordGrace is how long the end of a process waits for its record to go. One
-	// that is left is passed over, the process being dead.
+	// recordGrace is how long the end of a process waits for its record to go, or
+	// for a failure to be written. A record that is left is passed over, the process
+	// being dead.
 	recordGrace = 200 * time.Millisecond
 )
 
@@ -32,13 +33,13 @@ type record struct {
 	host, route  string
 	interval     time.Duration // of a stream's pings
 	stats        func() proxy.Stats
-	wake         chan struct{} // has an element when something has happened
 	over         chan struct{} // closed by end
 	gone         chan struct{} // closed when nothing is left of the record
 	asked        <-chan os.Signal
 	unaskedEvery time.Duration
 
 	mu      sync.Mutex    // guards what follows
+	wake    chan struct{} // has an element when something has happened; set once
 	session state.Session // but for its figures
 	lost    time.Time     // since when there is no connection; zero while there is one
 	local   string        // the address that the connection comes from
@@ -56,9 +57,10 @@ func (r *record) begin(conn *proxy.Conn) {
 }
 
 func (r *record) start() {
-	r.wake, r.over, r.gone = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	r.over, r.gone = make(chan struct{}), make(chan struct{})
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.wake = make(chan struct{}, 1) // a stream may tell of a change by now
 	now := time.Now().Truncate(time.Second)
 	r.session.Host, r.session.Route, r.session.Started = r.host, r.route, now
 	if r.session.State == "" { // a stream may have lost its link by now

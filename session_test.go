@@ -166,6 +166,43 @@ func TestRecordNowhere(t *testing.T) {
 	}
 }
 
+// TestRecordEarly: a stream may tell of a change while its session is begun.
+func TestRecordEarly(t *testing.T) {
+	r := newTestRecord(t, state.Dir(filepath.Join(t.TempDir(), "state")), 0)
+	began, told := make(chan struct{}), make(chan struct{})
+	go func() { // ends by itself
+		defer close(told)
+		for i := range 1000 {
+			r.changed(errors.New("lost"))
+			r.changed(nil)
+			if i == 0 {
+				close(began)
+			}
+		}
+	}()
+	<-began
+	r.start()
+	<-told
+	r.end()
+}
+
+// TestKeepFailure: a directory that hangs does not keep the process.
+func TestKeepFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		start := time.Now()
+		err := keepFailure(state.Failure{}, func(state.Failure) error { <-release; return nil })
+		if took := time.Since(start); took != recordGrace || err == nil {
+			t.Errorf("got %v after %v, want an error after %v", err, took, recordGrace)
+		}
+		close(release)
+		full := errors.New("full")
+		if err := keepFailure(state.Failure{}, func(state.Failure) error { return full }); err != full || time.Since(start) != recordGrace {
+			t.Errorf("got %v after %v, want write's own error at once", err, time.Since(start))
+		}
+	})
+}
+
 func TestWords(t *testing.T) {
 	leg := func(name string) proxy.Leg { return proxy.Leg{Hop: &hop.Config{Name: name}} }
 	target, jump := &resumption{own: true}, &resumption{}

@@ -57,6 +57,11 @@ func strictness(word string) auth.Strict {
 	return auth.StrictYes
 }
 
+// isSilent says whether not even errors shall be told.
+func isSilent(s *config.Settings) bool {
+	return slices.Contains([]string{"SILENT", "QUIET", "FATAL"}, s.LogLevel)
+}
+
 // isQuiet says whether only errors shall be told.
 func isQuiet(s *config.Settings) bool {
 	switch s.LogLevel {

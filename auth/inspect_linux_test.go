@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"ssh-stay/internal/sshtest"
 )
@@ -46,6 +49,37 @@ func TestCheckKey(t *testing.T) {
 	}
 	if err := CheckKey(text); err == nil {
 		t.Error("text: got no error")
+	}
+}
+
+// TestSecurityKey: the file of a key that is in a token, with and without a
+// passphrase, as ssh-keygen -t ed25519-sk writes it (PROTOCOL.u2f).
+func TestSecurityKey(t *testing.T) {
+	public := ssh.Marshal(struct {
+		Type        string
+		Key         []byte
+		Application string
+	}{ssh.KeyAlgoSKED25519, make([]byte, 32), "ssh:"})
+	key, err := ssh.ParsePublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cipher := range []string{"none", "aes256-ctr"} {
+		text := pem.EncodeToMemory(&pem.Block{Type: "OPENSSH PRIVATE KEY", Bytes: append([]byte("openssh-key-v1\x00"), ssh.Marshal(struct {
+			Cipher, KDF, Options string
+			Keys                 uint32
+			Public, Private      []byte
+		}{cipher, "none", "", 1, public, make([]byte, 64)})...)})
+		file := filepath.Join(t.TempDir(), "id_ed25519_sk")
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if token := (*SecurityKeyError)(nil); !errors.As(CheckKey(file), &token) || token.File != file {
+			t.Errorf("%s: got %v, want a SecurityKeyError", cipher, CheckKey(file))
+		}
+		if HoldsKey(file, nil) || !HoldsKey(file, []ssh.PublicKey{key}) {
+			t.Errorf("%s: the agent's half of the key is not known", cipher)
+		}
 	}
 }
 

@@ -100,3 +100,22 @@ func parseIPv4(s string) (netip.Addr, bool) {
 	}
 	return netip.AddrFrom4([4]byte{byte(value >> 24), byte(value >> 16), byte(value >> 8), byte(value)}), true
 }
+
+// AddressCounts names the keyword by which ssh would check or trust the host for
+// the address it connects to; "" for none. ssh does not know that address behind
+// a ProxyCommand, so there the keyword has no effect (check_host_key,
+// sshconnect.c). Of names, only localhost is known to be this machine's.
+func (s *Settings) AddressCounts() string {
+	text, numeric := numericAddress(s.HostName, "any")
+	local := numeric && netip.MustParseAddr(text).IsLoopback() ||
+		!numeric && (s.HostName == "localhost" || strings.HasSuffix(s.HostName, ".localhost"))
+	// An address is checked against itself, but for an alias; at port 22 it is not.
+	self := numeric && (s.HostKeyAlias == "" || s.Port == 22)
+	switch {
+	case s.NoHostAuthenticationForLocalhost && local && s.HostKeyAlias == "":
+		return "NoHostAuthenticationForLocalhost"
+	case s.CheckHostIP && !local && !self:
+		return "CheckHostIP"
+	}
+	return ""
+}

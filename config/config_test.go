@@ -387,12 +387,16 @@ func TestExpandCommand(t *testing.T) {
 		t.Errorf("got %q, %v, want nc host 22 Name key u %%", got, err)
 	}
 	for _, bad := range []Settings{
-		{Alias: "$(x)", User: "u"}, {Alias: "a", User: "u;x"}, {Alias: "a", User: "u", HostKeyAlias: "`x`"},
+		{Alias: "$(x)", User: "u"}, {Alias: "a", User: "u;x", ProxyCommand: "nc %r"}, {Alias: "a", User: "u", HostKeyAlias: "`x`"},
 		{Alias: "a", User: "u", ProxyCommand: "nc %x"}, {Alias: "a", User: "u", ProxyCommand: "nc %"},
 	} {
 		if got, err := bad.ExpandCommand("host", 22); err == nil {
 			t.Errorf("%+v: got %q, want an error", bad, got)
 		}
+	}
+	s.ProxyCommand, s.User = "nc %h", `DOM\joe`
+	if got, err := s.ExpandCommand("host", 22); err != nil || got != "nc host" {
+		t.Errorf("got %q, %v; want no say for a user whom the command is not told", got, err)
 	}
 	if got, err := s.ExpandCommand("h;x", 22); err == nil {
 		t.Errorf("got %q, want an error", got)
@@ -415,6 +419,41 @@ func TestPrintExplains(t *testing.T) {
 	} {
 		if !strings.Contains(out.String(), "\n"+want) {
 			t.Errorf("got %s\nwant a line %q", out.String(), want)
+		}
+	}
+}
+
+// TestAddressCounts: where ssh's own check of a host depends on its address.
+func TestAddressCounts(t *testing.T) {
+	const check, trust = "CheckHostIP yes\n", "NoHostAuthenticationForLocalhost yes\n"
+	for _, tt := range []struct{ host, text, want string }{
+		{"h", "", ""},
+		{"h", "CheckHostIP no\nNoHostAuthenticationForLocalhost no", ""},
+		{"h", check, "CheckHostIP"},
+		{"h", check + "HostKeyAlias a", "CheckHostIP"},
+		{"h", check + "HostName 192.0.2.1", ""},
+		{"192.0.2.1", check + "Port 2222", ""},
+		{"h", check + "HostName 192.0.2.1\nHostKeyAlias a", ""},
+		{"h", check + "HostName 192.0.2.1\nHostKeyAlias a\nPort 2222", "CheckHostIP"},
+		{"localhost", check, ""},
+		{"h", check + "HostName 127.1.2.3\nHostKeyAlias a\nPort 2222", ""},
+		{"h", trust, ""},
+		{"localhost", trust, "NoHostAuthenticationForLocalhost"},
+		{"LocalHost", trust, "NoHostAuthenticationForLocalhost"},
+		{"db.localhost", trust, "NoHostAuthenticationForLocalhost"},
+		{"127.1", trust, "NoHostAuthenticationForLocalhost"},
+		{"::1", trust, "NoHostAuthenticationForLocalhost"},
+		{"h", trust + "HostName 127.0.0.1", "NoHostAuthenticationForLocalhost"},
+		{"h", trust + "HostName 127.0.0.1\nHostKeyAlias a", ""},
+		{"localhost", trust + "HostName 192.0.2.1", ""},
+		{"h", check + trust, "CheckHostIP"},
+	} {
+		s, err := resolve(t, tt.text, tt.host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.AddressCounts(); got != tt.want {
+			t.Errorf("%s, %q: got %q, want %q", tt.host, tt.text, got, tt.want)
 		}
 	}
 }

@@ -257,16 +257,13 @@ func selfName() string {
 
 // ExpandCommand expands the tokens that ssh allows in a ProxyCommand. The
 // command goes to the user's shell, so names that came from a command line
-// must have passed CheckHost and CheckUser. host and port are what the command
-// shall reach.
+// must have passed CheckHost, and the user, where it stands there, CheckUser. host
+// and port are what the command shall reach.
 func (s *Settings) ExpandCommand(host string, port int) (string, error) {
 	for _, name := range []string{host, s.Alias, s.keyName()} {
 		if err := CheckHost(name); err != nil {
 			return "", err
 		}
-	}
-	if err := CheckUser(s.User); err != nil {
-		return "", err
 	}
 	return expand(s.ProxyCommand, func(c byte) (string, error) {
 		switch c {
@@ -279,7 +276,7 @@ func (s *Settings) ExpandCommand(host string, port int) (string, error) {
 		case 'p':
 			return strconv.Itoa(port), nil
 		case 'r':
-			return s.User, nil
+			return s.User, CheckUser(s.User)
 		}
 		return "", errUnknownKey
 	})

@@ -75,7 +75,8 @@ type Runner struct {
 	all     []Finding
 }
 
-// Run makes the checks and returns all that was found. It ends with ctx.
+// Run makes the checks and returns all that was found. It ends with ctx, and what
+// the check says that was interrupted counts for nothing.
 func (r *Runner) Run(ctx context.Context, checks []Check) []Finding {
 	r.blocked = map[string]bool{}
 	for _, c := range checks {
@@ -88,7 +89,11 @@ func (r *Runner) Run(ctx context.Context, checks []Check) []Finding {
 			r.tell(c, Finding{Level: Note, What: "not looked at: it needs " + c.Needs[missing]})
 			continue
 		}
-		for _, f := range r.run(ctx, c) {
+		found := r.run(ctx, c)
+		if ctx.Err() != nil {
+			break
+		}
+		for _, f := range found {
 			r.tell(c, f)
 		}
 	}

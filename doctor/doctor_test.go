@@ -126,3 +126,32 @@ func TestJSON(t *testing.T) {
 		t.Error("an unknown level was read")
 	}
 }
+
+// TestRunInterrupted: what a check says that was interrupted is no finding.
+func TestRunInterrupted(t *testing.T) {
+	for name, stubborn := range map[string]bool{"minds its context": false, "does not": true} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			release := make(chan struct{})
+			defer close(release)
+			checks := []Check{
+				{Name: "a", Run: finds(Finding{What: "good"})},
+				{Name: "b", Run: func(ctx context.Context) []Finding {
+					time.AfterFunc(time.Second, cancel)
+					if stubborn {
+						<-release
+					}
+					<-ctx.Done()
+					return []Finding{{Level: Fail, What: ctx.Err().Error()}}
+				}},
+				{Name: "c", Run: finds(Finding{Level: Fail, What: "late"})},
+			}
+			var told []Finding
+			r := Runner{Found: func(f Finding) { told = append(told, f) }}
+			all := r.Run(ctx, checks)
+			if want := []Finding{{Check: "a", What: "good"}}; !reflect.DeepEqual(all, want) || !reflect.DeepEqual(told, want) {
+				t.Errorf("%s: got %+v, told %+v, want %+v", name, all, told, want)
+			}
+		})
+	}
+}

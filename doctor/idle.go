@@ -12,10 +12,16 @@ type Flow interface {
 	// Silence is the time since the far end was last heard.
 	Silence() time.Duration
 	// Probe asks the far end for an answer. Any error but that of ctx means that
-	// the connection is dead.
+	// the connection is dead; ErrClosed, that the far end itself has ended it.
 	Probe(ctx context.Context) error
+	// Done is closed when the connection is known to have ended.
+	Done() <-chan struct{}
 	Close() error
 }
+
+// ErrClosed says that a far end has ended a connection in order: what stands
+// between drops packets, or resets.
+var ErrClosed = errors.New("closed by the host itself")
 
 // Idle measures how long a silent connection lives: what stands between forgets
 // it after a time of its own, which nothing but trying tells. All connections are
@@ -31,6 +37,7 @@ type Idle struct {
 type Lifetime struct {
 	Lived time.Duration // the longest silence that a connection has outlived; 0: none
 	Died  time.Duration // the shortest that one did not; 0: all lived
+	Ended time.Duration // within this the far end itself ended one; 0: it did not
 	Heard time.Duration // within this the far end speaks by itself, so that none is silent for longer; 0: it does not
 }
 
@@ -40,6 +47,8 @@ func (l Lifetime) String() string {
 		return fmt.Sprintf("flows die between %s and %s s of silence", seconds(l.Lived), seconds(l.Died))
 	case l.Died > 0:
 		return fmt.Sprintf("flows die within %s s of silence", seconds(l.Died))
+	case l.Ended > 0:
+		return fmt.Sprintf("the host itself ends a connection between %s and %s s of silence, no firewall does", seconds(l.Lived), seconds(l.Ended))
 	case l.Heard > 0:
 		return fmt.Sprintf("nothing died: the host itself says something within %s s, so that no flow is silent for longer", seconds(l.Heard))
 	}
@@ -99,10 +108,11 @@ func (i *Idle) Run(ctx context.Context) (Lifetime, error) {
 // try waits until a connection was silent for as long as is wanted, and probes
 // it. It says whether longer ones need not be tried.
 func (i *Idle) try(ctx context.Context, f Flow, want time.Duration, l *Lifetime) (over bool, err error) {
-	if !sleep(ctx, want-f.Silence()) {
-		return true, context.Cause(ctx)
+	ended, err := sleep(ctx, want-f.Silence(), f.Done())
+	if err != nil {
+		return true, err
 	}
-	if f.Silence() < want*9/10 {
+	if !ended && f.Silence() < want*9/10 { // the words of an end count as well
 		l.Heard = want
 		i.say("within %s s the host spoke by itself", seconds(want))
 		return true, nil
@@ -121,6 +131,10 @@ func (i *Idle) try(ctx context.Context, f Flow, want time.Duration, l *Lifetime)
 		l.Lived = want
 		i.say("silent for %s s: alive", seconds(want))
 		return false, nil
+	case errors.Is(err, ErrClosed):
+		l.Ended = want
+		i.say("silent for %s s: %v", seconds(want), err)
+		return true, nil
 	case errors.Is(err, context.DeadlineExceeded):
 		i.say("silent for %s s: dead, no answer within %v", seconds(want), await)
 	default:
@@ -136,14 +150,21 @@ func (i *Idle) say(format string, args ...any) {
 	}
 }
 
-// sleep reports false if ctx ended it.
-func sleep(ctx context.Context, d time.Duration) bool {
+// sleep says whether done ended it; an error is that of ctx.
+func sleep(ctx context.Context, d time.Duration, done <-chan struct{}) (ended bool, err error) {
 	timer := time.NewTimer(max(d, 0))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return false
+		return false, context.Cause(ctx)
+	case <-done:
+		return true, nil
 	case <-timer.C:
-		return true
+	}
+	select {
+	case <-done:
+		return true, nil
+	default:
+		return false, nil
 	}
 }

@@ -15,11 +15,18 @@ type wire struct {
 	forget time.Duration // 0: never
 	speaks time.Duration // the host says something that often; 0: never
 	reset  bool          // the one who forgets it says so
+	ends   time.Duration // the host ends it; 0: never
+	ended  <-chan struct{}
 	closed *int
 }
 
+func (w *wire) Done() <-chan struct{} { return w.ended }
+
 func (w *wire) Silence() time.Duration {
 	silent := time.Since(w.last)
+	if w.ends > 0 && silent >= w.ends { // it has said so
+		return silent - w.ends
+	}
 	if w.speaks > 0 {
 		silent %= w.speaks
 	}
@@ -28,6 +35,8 @@ func (w *wire) Silence() time.Duration {
 
 func (w *wire) Probe(ctx context.Context) error {
 	switch {
+	case w.ends > 0 && time.Since(w.last) >= w.ends:
+		return ErrClosed
 	case w.forget == 0 || time.Since(w.last) < w.forget:
 		w.last = time.Now()
 		return nil
@@ -56,6 +65,9 @@ func TestIdle(t *testing.T) {
 			"flows die between 60 and 120 s of silence", []string{"silent for 30 s: alive", "silent for 60 s: alive", "silent for 120 s: dead, connection reset by peer"}},
 		{"dies at once", wire{forget: time.Second}, Lifetime{Died: 30 * time.Second}, 40 * time.Second,
 			"flows die within 30 s of silence", []string{"silent for 30 s: dead, no answer within 10s"}},
+		{"the host ends it", wire{ends: 100 * time.Second}, Lifetime{Lived: 60 * time.Second, Ended: 120 * time.Second}, 100 * time.Second,
+			"the host itself ends a connection between 60 and 120 s of silence, no firewall does",
+			[]string{"silent for 30 s: alive", "silent for 60 s: alive", "silent for 120 s: closed by the host itself"}},
 		{"lives", wire{}, Lifetime{Lived: 600 * time.Second}, 600 * time.Second, "nothing died within 600 s of silence", nil},
 		{"the host speaks", wire{forget: 270 * time.Second, speaks: 50 * time.Second}, Lifetime{Lived: 30 * time.Second, Heard: 60 * time.Second}, 60 * time.Second,
 			"nothing died: the host itself says something within 60 s, so that no flow is silent for longer",
@@ -68,6 +80,11 @@ func TestIdle(t *testing.T) {
 				i := &Idle{Max: 10 * time.Minute, Said: func(s string) { said = append(said, s) }, Dial: func(context.Context) (Flow, error) {
 					w := tc.wire
 					w.last, w.closed = time.Now(), &closed
+					if w.ends > 0 {
+						ctx, cancel := context.WithTimeout(t.Context(), w.ends)
+						t.Cleanup(cancel)
+						w.ended = ctx.Done()
+					}
 					opened++
 					return &w, nil
 				}}

@@ -16,6 +16,7 @@ import (
 // fit for a terminal.
 type Offer struct {
 	Version  string   // "SSH-2.0-OpenSSH_9.2p1", "" until it came
+	Said     string   // the first line of another kind before it, perhaps not whole; cut at maxSaid
 	Kex      []string // nil until its KEXINIT came
 	HostKeys []string
 	Ciphers  []string // from server to client
@@ -31,6 +32,7 @@ func (o *Offer) Strict() bool { return slices.Contains(o.Kex, "kex-strict-s-v00@
 var ErrNotSSH = errors.New("not an SSH server")
 
 const (
+	maxSaid     = 80
 	maxGreeting = 16 << 10 // of lines before and with the version; RFC 4253, 4.2 wants less
 	maxPacket   = 35000    // RFC 4253, 6.1
 	msgKexInit  = 20
@@ -73,6 +75,9 @@ func ParseOffer(b []byte) (o Offer, rest []byte, err error) {
 func (o *Offer) version(b []byte) ([]byte, error) {
 	for read := 0; ; {
 		line, rest, whole := bytes.Cut(b, []byte("\n"))
+		if text := bytes.TrimSpace(line); o.Said == "" && !bytes.HasPrefix(line, []byte("SSH-")) {
+			o.Said = string(text[:min(len(text), maxSaid)])
+		}
 		if read += len(line); read > maxGreeting {
 			return nil, ErrNotSSH
 		}

@@ -42,15 +42,20 @@ var offer = Offer{
 
 func TestParseOffer(t *testing.T) {
 	whole := append([]byte("Hello,\r\nyou\r\n"+offer.Version+"\r\n"), kexInit(offer)...)
+	greeted := offer
+	greeted.Said = "Hello,"
 	got, rest, err := ParseOffer(append(slices.Clone(whole), 42))
-	if err != nil || !reflect.DeepEqual(got, offer) || !bytes.Equal(rest, []byte{42}) || !got.Strict() {
-		t.Errorf("got %+v, %q, %v; want %+v", got, rest, err, offer)
+	if err != nil || !reflect.DeepEqual(got, greeted) || !bytes.Equal(rest, []byte{42}) || !got.Strict() {
+		t.Errorf("got %+v, %q, %v; want %+v", got, rest, err, greeted)
 	}
 	for n := range whole { // a part is no error
 		got, rest, err := ParseOffer(whole[:n])
 		if err != nil || got.Kex != nil || rest != nil || got.Version != "" && got.Version != offer.Version {
 			t.Fatalf("%d bytes: got %+v, %q, %v", n, got, rest, err)
 		}
+	}
+	if got, _, err := ParseOffer([]byte("\r\n220 mail " + strings.Repeat("x", 200))); err != nil || len(got.Said) != maxSaid || !strings.HasPrefix(got.Said, "220 mail x") {
+		t.Errorf("another protocol: got %+v, %v", got, err)
 	}
 	lax := offer
 	lax.Kex = lax.Kex[:1]
@@ -82,6 +87,7 @@ func FuzzParseOffer(f *testing.F) {
 			t.Fatalf("got %+v, %q", got, rest)
 		}
 		again, _, err := ParseOffer(append([]byte(got.Version+"\n"), kexInit(got)...))
+		got.Said = ""
 		if err != nil || !reflect.DeepEqual(again, got) {
 			t.Fatalf("got %+v again, %v; want %+v", again, err, got)
 		}

@@ -3,7 +3,9 @@ package hop
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,14 +25,25 @@ func (e *DroppedError) Error() string {
 	return refused + ": " + e.Said
 }
 
-// maxGreeting bounds what is kept of the lines before the version; the library
-// takes no more than 255 bytes.
+// NotSSHError says that a host speaks another protocol: Said is the first line
+// that came from it. It is foreign text.
+type NotSSHError struct {
+	Said string
+	Err  error // how the handshake failed
+}
+
+func (e *NotSSHError) Error() string { return fmt.Sprintf("not an SSH server: it says %q", e.Said) }
+func (e *NotSSHError) Unwrap() error { return e.Err }
+
+// maxGreeting bounds what is kept of the lines before the version, of which the
+// first is told.
 const maxGreeting = 256
 
 // greeting is what a host says up to its version.
 type greeting struct {
 	mu    sync.Mutex // guards what follows
-	heard []byte     // nil once the version has come
+	heard []byte     // no more than maxGreeting; nil once the version has come
+	last  []byte     // the end of it, which may be the version's beginning
 	named bool
 }
 
@@ -42,25 +55,36 @@ func (g *greeting) add(p []byte) {
 	if g.named {
 		return
 	}
-	g.heard = append(g.heard, p[:min(len(p), maxGreeting-len(g.heard))]...)
-	if bytes.HasPrefix(g.heard, []byte("SSH-")) || bytes.Contains(g.heard, []byte("\nSSH-")) || len(g.heard) == maxGreeting {
-		g.named, g.heard = true, nil
+	version := []byte("\nSSH-")
+	if g.last == nil {
+		g.last = version[:1]
 	}
+	seen := slices.Concat(g.last, p)
+	if bytes.Contains(seen, version) {
+		g.named, g.heard, g.last = true, nil, nil
+		return
+	}
+	g.heard = append(g.heard, p[:min(len(p), maxGreeting-len(g.heard))]...)
+	g.last = seen[max(0, len(seen)-len(version)+1):]
 }
 
 // dropped is a *DroppedError where a handshake failed since the host had closed
-// before it named its version, else why it failed. cause is the connection's.
+// before it named its version, a *NotSSHError where it said something else
+// instead, else why the handshake failed. cause is the connection's.
 func (g *greeting) dropped(failed, cause error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	closed := errors.Is(cause, io.EOF) || errors.Is(cause, syscall.ECONNRESET) || errors.Is(cause, syscall.EPIPE)
-	if g.named || !closed {
-		return failed
-	}
 	line, _, _ := strings.Cut(string(g.heard), "\n")
 	said := strings.TrimSpace(line)
-	if said != "" && said != "Exceeded MaxStartups" && said != "Not allowed at this time" {
-		return failed // no sshd
+	isSshd := said == "" || said == "Exceeded MaxStartups" || said == "Not allowed at this time"
+	switch {
+	case g.named:
+		return failed
+	case !isSshd && (closed || cause == nil): // the library takes no more than 255 bytes
+		return &NotSSHError{said, failed}
+	case isSshd && closed:
+		return &DroppedError{said}
 	}
-	return &DroppedError{said}
+	return failed
 }

@@ -66,6 +66,7 @@ func TestDropped(t *testing.T) {
 	for said, want := range map[string]bool{
 		"": true, "Exceeded MaxStartups\r\n": true, "Not allowed at this time\r\n": true,
 		"HTTP/1.1 400 Bad Request\r\n": false, "SSH-2.0-x\r\n": false, "welcome\r\nSSH-2.0-x\r\n": false,
+		strings.Repeat("a long welcome\r\n", 50) + "SSH-2.0-x\r\n": false,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			near, far := pipe()
@@ -73,12 +74,34 @@ func TestDropped(t *testing.T) {
 			far.out.set(func() { far.out.closed = true })
 			_, err := Dial(t.Context(), newConfig(t), func(context.Context) (net.Conn, error) { return near, nil })
 			dropped := (*DroppedError)(nil)
+			other := (*NotSSHError)(nil)
+			if is := strings.HasPrefix(said, "HTTP"); errors.As(err, &other) != is || is && (other.Said != strings.TrimSpace(said) || !errors.Is(err, io.EOF)) {
+				t.Errorf("said %q: got %v, want a NotSSHError: %v", said, err, is)
+			}
 			if errors.As(err, &dropped) != want {
 				t.Errorf("said %q: got %v, want a DroppedError: %v", said, err, want)
 			} else if want && dropped.Said != strings.TrimSpace(said) {
 				t.Errorf("said %q: got %q", said, dropped.Said)
 			}
 		})
+	}
+}
+
+// TestGreetingInPieces: a version that comes byte by byte is one, and ends what is
+// kept.
+func TestGreetingInPieces(t *testing.T) {
+	for said, named := range map[string]bool{
+		"SSH-2.0-x": true, "welcome\r\nSSH-2.0-x": true, strings.Repeat("a long welcome\r\n", 50) + "SSH-2.0-x": true,
+		"220 SSH-2.0-x\r\n": false, "SSH": false,
+	} {
+		var g greeting
+		for _, b := range []byte(said) {
+			g.add([]byte{b})
+		}
+		other := (*NotSSHError)(nil)
+		if err := g.dropped(io.EOF, io.EOF); g.named != named || errors.As(err, &other) == named {
+			t.Errorf("%.40q: named %v, %v; want %v", said, g.named, err, named)
+		}
 	}
 }
 

@@ -2,10 +2,14 @@ package hop
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"ssh-stay/keepalive"
 )
 
 // Version is how the host's server names itself, in its own words: not yet fit
@@ -23,6 +27,15 @@ func (h *Hop) Algorithms() ssh.NegotiatedAlgorithms {
 
 // Silence is the time since the host was last heard.
 func (h *Hop) Silence() time.Duration { return h.conn.life.Silence() }
+
+// ClosedByHost says whether the host itself has ended the connection, in order:
+// by a message, or by the end of its stream. It is false while the hop lives.
+func (h *Hop) ClosedByHost() bool {
+	var silent *keepalive.SilentError
+	var errno syscall.Errno
+	err := h.Err()
+	return err != nil && !errors.As(err, &silent) && !errors.As(err, &errno) && !errors.Is(err, errProtocol)
+}
 
 // Ping asks the host for an answer, by the probe that keeps hops alive, made
 // longer by some bytes, and returns how long it took. Servers do not mind what
@@ -44,6 +57,6 @@ func (h *Hop) Ping(ctx context.Context, padding int) (time.Duration, error) {
 	case <-h.done:
 		return 0, h.ended()
 	case <-ctx.Done():
-		return 0, fmt.Errorf("hop %s: no answer to a probe: %w", h.name, context.Cause(ctx))
+		return 0, fmt.Errorf("%s: no answer to a probe: %w", h.name, context.Cause(ctx))
 	}
 }

@@ -136,8 +136,34 @@ func (d *Dialer) network() string {
 	return "ip"
 }
 
+// slowName is how long a name may be waited for before that is told. The
+// resolver itself waits 5 s for a server, and longer for several (resolv.conf(5)).
+const slowName = 3 * time.Second
+
+// retryingKey is of Route.Retrying, for those below.
+type retryingKey struct{}
+
+// errNoAnswer is what is known of a name that is waited for.
+var errNoAnswer = errors.New("no answer yet from the name servers")
+
+// tellSlow tells of a name that is waited for too long, and takes that back when
+// the returned function is called.
+func tellSlow(ctx context.Context, host string) (answered func()) {
+	retrying, _ := ctx.Value(retryingKey{}).(func(error))
+	if retrying == nil {
+		return func() {}
+	}
+	slow := time.AfterFunc(slowName, func() { retrying(&ResolveError{host, errNoAnswer}) })
+	return func() {
+		if !slow.Stop() {
+			retrying(nil)
+		}
+	}
+}
+
 // resolve returns the addresses of host in the resolver's order.
 func (d *Dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	defer tellSlow(ctx, host)()
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, d.network(), host)
 	if dns := (*net.DNSError)(nil); errors.As(err, &dns) && dns.IsNotFound {
 		if found := systemAddrs(ctx, d.network(), host); len(found) > 0 {

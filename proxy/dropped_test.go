@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ssh-stay/hop"
@@ -83,4 +84,25 @@ func TestDroppedWait(t *testing.T) {
 			t.Fatalf("got %d pauses, want 4", n)
 		}
 	}
+}
+
+// TestSlowName: a name that is waited for is told of, until it is there.
+func TestSlowName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []error
+		retrying := func(err error) { told = append(told, err) }
+		ctx := context.WithValue(t.Context(), retryingKey{}, retrying)
+		answered := tellSlow(ctx, "quick")
+		time.Sleep(slowName - time.Millisecond)
+		answered()
+		time.Sleep(slowName)
+		answered = tellSlow(ctx, "slow")
+		time.Sleep(slowName + time.Millisecond)
+		if len(told) != 1 || !strings.Contains(told[0].Error(), "Could not resolve hostname slow: no answer yet") {
+			t.Fatalf("told %v", told)
+		}
+		if answered(); len(told) != 2 || told[1] != nil {
+			t.Errorf("told %v, want nil at last", told)
+		}
+	})
 }

@@ -41,7 +41,8 @@ type Route struct {
 	// Budget bounds dialing in all, logins included, but not the time that
 	// Pause takes out of it.
 	Budget time.Duration
-	// Retrying, if not nil, is told of every error after which dialing goes on.
+	// Retrying, if not nil, is told of every error after which dialing goes on, and
+	// of a name that is waited for; nil takes that back.
 	Retrying func(error)
 	// Asked, if not nil, says whether the user was asked something: then no
 	// other attempt is made, which would ask again.
@@ -144,7 +145,7 @@ func (r *Route) Reconnect(ctx context.Context) (*Path, error) {
 
 // hold calls dial until it has succeeded or there is no use in going on.
 func (r *Route) hold(ctx context.Context, dial func(context.Context) error) error {
-	ctx, cancel := withBudget(ctx, r.Budget)
+	ctx, cancel := withBudget(context.WithValue(ctx, retryingKey{}, r.Retrying), r.Budget)
 	defer cancel()
 	wait := &backoff.ExponentialBackOff{
 		InitialInterval: 100 * time.Millisecond, Multiplier: 2,

@@ -12,7 +12,7 @@ import (
 
 func (b *bench) own() string {
 	b.Helper()
-	text, err := os.ReadFile(filepath.Join(filepath.Dir(b.file), ownName))
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(b.file), b.ownName()))
 	must(b.T, err)
 	return string(text)
 }
@@ -86,7 +86,7 @@ func TestLineEnds(t *testing.T) {
 // and setup does not pull the ground from under them.
 func TestUsersLinesAfterwards(t *testing.T) {
 	b := newBench(t, sample{config: usual})
-	b.do(Change{})
+	b.do(Change{Interval: seconds(9)})
 	text, _ := os.ReadFile(b.file)
 	must(t, os.WriteFile(b.file, append(text, "Host late\n  StayResume target\n"...), 0o600))
 	b.do(Change{Patterns: []string{"work"}})
@@ -98,9 +98,15 @@ func TestUsersLinesAfterwards(t *testing.T) {
 		t.Errorf("undo under StayResume: got %v, want a refusal that names %s and the line", err, b.file)
 	}
 
+	b.do(Change{}) // which has no such keywords itself
+	if got := b.route("late"); got != "direct" || !strings.Contains(b.own(), "IgnoreUnknown Stay*\n") {
+		t.Errorf("got %q behind ours, %s, want the user's keywords still ignored", got, b.own())
+	}
+	b.do(Change{Interval: seconds(9)})
+
 	// An IgnoreUnknown that ours hides is taken over when setup runs again.
 	must(t, os.WriteFile(b.file, append(text, "IgnoreUnknown Late\nLate 1\n"...), 0o600))
-	if plan := b.do(Change{}); plan.Empty() || !strings.Contains(b.own(), "IgnoreUnknown Stay*,Late\n") {
+	if plan := b.do(Change{Patterns: []string{"work"}}); plan.Empty() || !strings.Contains(b.own(), "IgnoreUnknown Stay*,Late\n") {
 		t.Errorf("got %s, want the user's IgnoreUnknown in it", b.own())
 	}
 	b.ask("work")
@@ -117,9 +123,42 @@ func TestUsersLinesAfterwards(t *testing.T) {
 func TestIgnoredIsMerged(t *testing.T) {
 	b := newBench(t, sample{config: "IgnoreUnknown Foo,!Bar\nFoo 1\nHost work\n  IgnoreUnknown UseKeychain\nMatch user nobody\n  Include more\n",
 		prepare: write(".ssh/more", "IgnoreUnknown Deep\n", 0o600), system: "IgnoreUnknown Quux\n"})
-	b.do(Change{})
+	b.do(Change{Interval: seconds(9)})
 	if !strings.Contains(b.own(), "\nIgnoreUnknown Stay*,Foo,!Bar,UseKeychain,Deep,Quux\n") {
 		t.Errorf("got %s, want all of the user's and the system's patterns", b.own())
+	}
+}
+
+// TestIgnoresNothing: without Stay keywords, an IgnoreUnknown that the user adds
+// later counts.
+func TestIgnoresNothing(t *testing.T) {
+	b := newBench(t, sample{config: "IgnoreUnknown Foo\nFoo 1\n"})
+	b.do(Change{})
+	if strings.Contains(b.own(), "IgnoreUnknown") {
+		t.Errorf("got %s, want no IgnoreUnknown", b.own())
+	}
+	must(t, os.WriteFile(b.file, []byte("Include ssh-stay.conf\nIgnoreUnknown Bar\nBar 1\n"), 0o600))
+	b.ask("work")
+	for _, c := range []Change{{Resume: "no"}, {Interval: seconds(9)}} {
+		if b.do(c); !strings.Contains(b.own(), "IgnoreUnknown Stay*,Bar\n") {
+			t.Errorf("%+v: got %s, want Stay keywords ignored", c, b.own())
+		}
+		b.ask("work")
+	}
+}
+
+// TestComment: a comment that the user has put behind our line makes it no other.
+func TestComment(t *testing.T) {
+	b := newBench(t, sample{config: usual})
+	b.do(Change{})
+	must(t, os.WriteFile(b.file, []byte("Include ssh-stay.conf\t # mine\n"+usual+"Include ssh-stay.conf#x\n"), 0o600))
+	if plan := b.do(Change{}); !plan.Empty() {
+		t.Errorf("got %s, want nothing to do", plan.Diff())
+	}
+	b.do(Change{Patterns: []string{"work"}, Resume: "target"})
+	b.do(Change{Undo: true})
+	if got, _ := os.ReadFile(b.file); string(got) != usual+"Include ssh-stay.conf#x\n" {
+		t.Errorf("got %q, want no line of ours", got)
 	}
 }
 
@@ -224,9 +263,15 @@ func TestChangedMeanwhile(t *testing.T) {
 // TestPatterns are those that cannot stand on a Host line.
 func TestPatterns(t *testing.T) {
 	b := newBench(t, sample{config: usual})
-	for _, patterns := range [][]string{{""}, {"a b"}, {"!x"}, {"!"}, {"!!a"}, {"-a"}, {`"a"`}, {"a,b"}, {"#a"}, {"a=b"}, {"a\nb"}, {`a\b`}} {
+	for _, patterns := range [][]string{{""}, {"a b"}, {"!x"}, {"!"}, {"!!a"}, {"-a"}, {`"a"`}, {"a,b"}, {"#a"}, {"a=b"}, {"a\nb"}, {`a\b`},
+		{"me@work"}, {"*", "!me@work"}, {"ssh://work"}, {"work:22"}, {"*.x:2222"}, {"[::1]:22"}} {
 		if _, err := b.Plan(t.Context(), Change{Patterns: patterns}); !as[*PatternError](err) {
 			t.Errorf("%q: got %v, want a PatternError", patterns, err)
+		}
+	}
+	for _, pattern := range []string{"::1", "2001:db8::22", "2001:db8*", "fe80::1%eth0", "unix/x", "a_b", "10.0.0.?"} {
+		if err := CheckPatterns([]string{pattern}); err != nil {
+			t.Errorf("got %v, want none", err)
 		}
 	}
 }
@@ -255,7 +300,7 @@ func TestReadsItsOwnFile(t *testing.T) {
 // TestProof: what a stanza of ours would do beyond its purpose is found before
 // anything is written. Here it is made to.
 func TestProof(t *testing.T) {
-	const ours = "/opt/stay/ssh-stay proxy --alias %n --user %r %h %p"
+	const ours = "/opt/stay/ssh-stay proxy --alias '%n' --user '%r' '%h' %p"
 	for _, tc := range []struct{ command, host, keyword string }{
 		{ours, "", ""},
 		{ours + "\nHost *\n    User leak", "other", "user"},

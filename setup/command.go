@@ -1,8 +1,11 @@
 package setup
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -10,8 +13,9 @@ import (
 
 // ProgramError is a path that no ProxyCommand should name.
 type ProgramError struct {
-	Path string
-	Why  string
+	Path    string
+	Why     string
+	Missing bool // there is no program; else it should be elsewhere
 }
 
 func (e *ProgramError) Error() string { return e.Path + ": " + e.Why }
@@ -30,7 +34,18 @@ func (s *Setup) command() (string, error) {
 		}
 		command += " -F " + file
 	}
-	return command + " --alias %n --user %r %h %p", nil
+	return command + tokens(runtime.GOOS), nil
+}
+
+// tokens are what ssh tells the proxy. The shell is not to act on what a name or
+// user holds: ssh lets * pass in the one, blanks and $ in the other
+// (valid_hostname, valid_ruser in ssh.c of 9.6; before, nearly anything).
+// CreateProcess knows double quotes alone.
+func tokens(goos string) string {
+	if goos == "windows" {
+		return ` --alias "%n" --user "%r" "%h" %p`
+	}
+	return " --alias '%n' --user '%r' '%h' %p"
 }
 
 // word makes a path one word for every shell that ssh may hand it to ($SHELL -c
@@ -42,10 +57,10 @@ func word(path, goos string) (string, error) {
 		path = strings.ReplaceAll(path, `\`, "/")
 	}
 	if i := strings.IndexAny(path, "\"$`\\!"); i >= 0 {
-		return "", &ProgramError{path, fmt.Sprintf("has a %q, which shells do not agree on", path[i])}
+		return "", &ProgramError{Path: path, Why: fmt.Sprintf("has a %q, which shells do not agree on", path[i])}
 	}
 	if strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return "", &ProgramError{path, "has a control character"}
+		return "", &ProgramError{Path: path, Why: "has a control character"}
 	}
 	text := strings.ReplaceAll(path, "%", "%%")
 	if goos != "windows" && strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@") == "" {
@@ -61,11 +76,27 @@ func CheckLasting(program string) error {
 	folders := []string{filepath.ToSlash(os.TempDir()), "/tmp", "/private/tmp", "/var/tmp", "/dev/shm", "/proc"}
 	for _, dir := range folders {
 		if strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/") {
-			return &ProgramError{program, "lies where files do not stay"}
+			return &ProgramError{Path: program, Why: "lies where files do not stay"}
 		}
 	}
 	if strings.Contains(path, "/go-build") || strings.HasSuffix(path, " (deleted)") {
-		return &ProgramError{program, "lies where files do not stay"}
+		return &ProgramError{Path: program, Why: "lies where files do not stay"}
+	}
+	return nil
+}
+
+// CheckProgram refuses a path that cannot be run: with it in a config no ssh
+// would connect. The error is a *ProgramError.
+func CheckProgram(path string) error {
+	_, err := exec.LookPath(path)
+	if failed := (*exec.Error)(nil); errors.As(err, &failed) {
+		err = failed.Err
+	}
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
+		err = failed.Err
+	}
+	if err != nil {
+		return &ProgramError{Path: path, Why: "is no program: " + err.Error(), Missing: true}
 	}
 	return nil
 }

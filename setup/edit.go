@@ -75,7 +75,7 @@ func (e *edit) writeTemp() (err error) {
 			e.dropTemp()
 		}
 	}()
-	if err := e.file.owner.give(f); err != nil {
+	if err := e.file.owner.give(f, e.file); err != nil {
 		return err
 	}
 	if err := f.Chmod(e.file.mode); err != nil && !errors.Is(err, errors.ErrUnsupported) {
@@ -87,20 +87,12 @@ func (e *edit) writeTemp() (err error) {
 	return f.Sync()
 }
 
-// makeFolder makes ~/.ssh. Its owner is that of the home, where root makes it.
+// makeFolder makes ~/.ssh, unless the edit before has.
 func makeFolder(dir string) error {
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return nil // by the edit before
-	}
-	if err != nil {
+	if err := os.Mkdir(dir, 0o700); !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	info, err := os.Stat(filepath.Dir(dir))
-	if err != nil {
-		return err
-	}
-	return ownerOf(info).giveFolder(dir)
+	return nil
 }
 
 func (e *edit) dropTemp() {

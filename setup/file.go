@@ -31,7 +31,6 @@ var (
 	errDangling  = errors.New("symbolic link to nothing")
 	errIrregular = errors.New("not a regular file")
 	errLinked    = errors.New("has several hard links, and could not be replaced under all names")
-	errNotOwned  = errors.New("belongs to another user")
 	errTooLarge  = errors.New("file is larger than 64 MiB")
 	errStore     = errors.New("is in a store that others write")
 )
@@ -76,7 +75,7 @@ func (f *file) missing() error {
 			return fmt.Errorf("%s: %w", filepath.Dir(f.path), errDangling)
 		}
 		f.noFolder = true
-		return nil
+		return checkOwner(filepath.Dir(filepath.Dir(f.path)))
 	}
 	if err != nil {
 		return err
@@ -87,22 +86,56 @@ func (f *file) missing() error {
 		return err
 	}
 	f.owner = ownerOf(info)
+	return checkOwner(dir)
+}
+
+// OwnerError is a file or folder of another user. Who may change a folder can
+// put anything in our way there, so that root writes into no user's.
+type OwnerError struct {
+	Path string
+	UID  int // whose it is
+}
+
+func (e *OwnerError) Error() string { return e.Path + ": belongs to another user" }
+
+// trusted refuses what another user has a say in: the file, the folders that it
+// is named and kept in, and for root the link to it.
+func (f *file) trusted() error {
+	if inStore(f.target) {
+		return nil // root's, and refused in its own way
+	}
+	if !f.owner.mine() {
+		return &OwnerError{f.path, f.owner.id()}
+	}
+	for _, dir := range []string{filepath.Dir(f.path), filepath.Dir(f.target)} {
+		if err := checkOwner(dir); err != nil {
+			return err
+		}
+	}
+	link, err := os.Lstat(f.path)
+	if err == nil && link.Mode()&fs.ModeSymlink != 0 && !ownerOf(link).mayLead() {
+		return &OwnerError{f.path, ownerOf(link).id()}
+	}
 	return nil
 }
 
-// trusted refuses what we could not write as it is: another's file, unless we
-// are root, who gives it back, and for root a link that a user has laid to what
-// is not theirs.
-func (f *file) trusted() error {
-	if !f.owner.writable() {
-		return fmt.Errorf("%s: %w", f.path, errNotOwned)
+func checkOwner(dir string) error {
+	info, err := os.Stat(dir)
+	if err == nil && !ownerOf(info).mine() {
+		err = &OwnerError{dir, ownerOf(info).id()}
 	}
-	if link, err := os.Lstat(f.path); err == nil && link.Mode()&fs.ModeSymlink != 0 {
-		if !ownerOf(link).mayPointTo(f.owner) {
-			return fmt.Errorf("%s: link of another user than its target's: %w", f.path, errNotOwned)
-		}
-	}
-	return nil
+	return err
+}
+
+// inStore knows what Nix has made by its name, whoever may write there.
+func inStore(path string) bool { return strings.HasPrefix(path, "/nix/store/") }
+
+// GroupError is a file of a group that a new one cannot have, since it is none of
+// this user's, and to which it matters.
+type GroupError struct{ Path string }
+
+func (e *GroupError) Error() string {
+	return e.Path + ": its group is none of yours, and would be lost"
 }
 
 // inherit gives a file that does not exist the owner of the one beside it.
@@ -163,7 +196,7 @@ func readOnly(err error, r *rendering) error {
 func (p *Plan) check() error {
 	for _, e := range p.edits {
 		target := e.file.target
-		if strings.HasPrefix(target, "/nix/store/") {
+		if inStore(target) {
 			return &fs.PathError{Op: "write", Path: target, Err: errStore}
 		}
 		if e.file.links > 1 {
@@ -171,6 +204,9 @@ func (p *Plan) check() error {
 		}
 		if e.file.noFolder {
 			continue // made in its turn
+		}
+		if !e.remove && !e.file.owner.keepsGroup(e.file.mode) {
+			return &GroupError{target}
 		}
 		if err := checkWritable(filepath.Dir(target), true); err != nil {
 			return err
@@ -196,4 +232,19 @@ func sweep(dir string) {
 			os.Remove(name)
 		}
 	}
+}
+
+// proofPrefix begins the names of the folders that ssh is asked in.
+const proofPrefix = "ssh-stay-setup-"
+
+// makeProofFolder also removes what killed runs of this user have left. The
+// digits are os.MkdirTemp's.
+func makeProofFolder() (string, error) {
+	left, _ := filepath.Glob(filepath.Join(os.TempDir(), proofPrefix+"[0-9]*"))
+	for _, name := range left {
+		if info, err := os.Lstat(name); err == nil && info.IsDir() && ownerOf(info).mine() && time.Since(info.ModTime()) > 24*time.Hour {
+			os.RemoveAll(name)
+		}
+	}
+	return os.MkdirTemp("", proofPrefix)
 }

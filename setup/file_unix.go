@@ -3,8 +3,10 @@
 package setup
 
 import (
+	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -31,34 +33,40 @@ func links(info fs.FileInfo) uint64 {
 	return 1
 }
 
-// writable says whether a new file can have this owner.
-func (o owner) writable() bool {
-	return os.Geteuid() == 0 || o.uid == os.Geteuid()
+func (o owner) id() int    { return o.uid }
+func (o owner) mine() bool { return !o.known || o.uid == os.Geteuid() }
+
+// mayLead says whether to follow a link of this owner to a file of ours: root
+// must not, where a user could not have written there.
+func (o owner) mayLead() bool { return os.Geteuid() != 0 || o.mine() }
+
+// keepsGroup says whether a new file can have this group, or need not: where the
+// group may do what all others may, none gains or loses by another.
+func (o owner) keepsGroup(mode fs.FileMode) bool {
+	if !o.known || mode>>3&7 == mode&7 || os.Geteuid() == 0 || o.gid == os.Getegid() {
+		return true
+	}
+	groups, err := os.Getgroups()
+	return err == nil && slices.Contains(groups, o.gid)
 }
 
-// mayPointTo says whether to follow a link of this owner to a file of that one:
-// root must not, where a user could not have written there.
-func (o owner) mayPointTo(target owner) bool {
-	return os.Geteuid() != 0 || o.uid == 0 || o.uid == target.uid
-}
-
-// give makes a new file's owner this one, where it is not.
-func (o owner) give(f *os.File) error {
+// give makes a new file's group this one, where it is not and it matters: the
+// owner is already.
+func (o owner) give(f *os.File, as *file) error {
 	info, err := f.Stat()
 	if err != nil || !o.known || ownerOf(info) == o {
 		return err
 	}
-	if os.Geteuid() != 0 && o.uid != os.Geteuid() {
-		return nil // a folder that others own and we may write: a new file is ours
+	err = f.Chown(-1, o.gid)
+	// Root too cannot, without the capability, or to a group outside its user
+	// namespace.
+	if err == nil || !errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.EINVAL) {
+		return err
 	}
-	return f.Chown(o.uid, o.gid)
-}
-
-func (o owner) giveFolder(dir string) error {
-	if os.Geteuid() != 0 || !o.known || o.uid == 0 {
-		return nil
+	if as.mode>>3&7 != as.mode&7 {
+		return &GroupError{as.target}
 	}
-	return os.Lchown(dir, o.uid, o.gid)
+	return nil
 }
 
 // checkWritable asks the kernel, which knows of read-only mounts and immutable

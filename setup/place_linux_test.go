@@ -2,6 +2,7 @@ package setup
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -95,7 +96,7 @@ func TestNotRoot(t *testing.T) {
 		must(t, os.Chmod(home, 0o755))
 		must(t, os.Mkdir(filepath.Join(home, "tmp"), 0o755))
 		must(t, os.Chown(filepath.Join(home, "tmp"), nobody, nobody))
-		for _, dir := range []string{"closed", "foreign", "fine"} {
+		for _, dir := range []string{"closed", "foreign", "fine", "group0600", "group0604", "group0640", "group0644"} {
 			write(dir+"/.ssh/config", usual, 0o600)(t, home)
 			for _, path := range []string{dir, dir + "/.ssh", dir + "/.ssh/config"} {
 				must(t, os.Chown(filepath.Join(home, path), nobody, nobody))
@@ -104,6 +105,11 @@ func TestNotRoot(t *testing.T) {
 		must(t, os.Chmod(filepath.Join(home, "closed/.ssh"), 0o500))
 		must(t, os.Chown(filepath.Join(home, "foreign/.ssh/config"), 0, 0))
 		must(t, os.Chmod(filepath.Join(home, "foreign/.ssh/config"), 0o644))
+		for _, mode := range []os.FileMode{0o600, 0o604, 0o640, 0o644} {
+			config := filepath.Join(home, fmt.Sprintf("group%04o/.ssh/config", mode))
+			must(t, os.Chown(config, nobody, 4343))
+			must(t, os.Chmod(config, mode))
+		}
 		t.Setenv("TMPDIR", filepath.Join(home, "tmp"))
 		inChild(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}, home)
 		return
@@ -113,8 +119,8 @@ func TestNotRoot(t *testing.T) {
 		t.Setenv("HOME", dir)
 		return &bench{T: t, home: dir, file: filepath.Join(dir, ".ssh", "config"), Setup: &Setup{Home: dir, Program: "/opt/ssh-stay"}}
 	}
-	if _, err := at("foreign").Plan(t.Context(), Change{}); !errors.Is(err, errNotOwned) {
-		t.Errorf("another's file: got %v, want %v", err, errNotOwned)
+	if _, err := at("foreign").Plan(t.Context(), Change{}); !as[*OwnerError](err) {
+		t.Errorf("another's file: got %v, want an OwnerError", err)
 	}
 	b := at("fine")
 	before := b.tree(false)
@@ -124,15 +130,75 @@ func TestNotRoot(t *testing.T) {
 	}
 	b.do(Change{Undo: true})
 	b.sameTree("undone", before, b.tree(false))
+	for dir, allowed := range map[string]bool{"group0600": true, "group0604": false, "group0640": false, "group0644": true} {
+		at(dir).foreignGroup(allowed)
+	}
 	at("closed").refusesToWrite(filepath.Join(home, "closed/.ssh"), syscall.EACCES)
+}
+
+// foreignGroup: a group that the user cannot give is lost only where it has no
+// other rights than all have.
+func (b *bench) foreignGroup(allowed bool) {
+	b.Helper()
+	mode := func() os.FileMode {
+		info, err := os.Stat(b.file)
+		must(b.T, err)
+		return info.Mode()
+	}
+	was, before := mode(), b.tree(true)
+	plan, err := b.Plan(b.Context(), Change{})
+	if !allowed {
+		if !as[*GroupError](err) {
+			b.Errorf("mode %v: got %v, want a GroupError", was, err)
+		}
+		b.sameTree("refused", before, b.tree(true))
+		return
+	}
+	must(b.T, err)
+	if err := plan.Apply(); err != nil || mode() != was {
+		b.Errorf("mode %v: got %v, mode %v, want it written as it was", was, err, mode())
+	}
+	b.do(Change{Undo: true})
+}
+
+// TestGroupOutside is root's of a container, with a group that it has no number for.
+func TestGroupOutside(t *testing.T) {
+	home := os.Getenv(place)
+	if home == "" {
+		home, err := filepath.EvalSymlinks(t.TempDir())
+		must(t, err)
+		for _, mode := range []os.FileMode{0o600, 0o640} {
+			config := fmt.Sprintf("group%04o/.ssh/config", mode)
+			write(config, usual, mode)(t, home)
+			must(t, os.Chown(filepath.Join(home, config), 0, 4343))
+		}
+		root := []syscall.SysProcIDMap{{Size: 1}}
+		inChild(t, &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: root, GidMappings: root}, home)
+		return
+	}
+	for dir, allowed := range map[string]bool{"group0600": true, "group0640": false} {
+		dir = filepath.Join(home, dir)
+		t.Setenv("HOME", dir)
+		b := &bench{T: t, home: dir, file: filepath.Join(dir, ".ssh", "config"), Setup: &Setup{Home: dir, Program: "/opt/ssh-stay"}}
+		before := b.tree(false)
+		plan, err := b.Plan(t.Context(), Change{})
+		must(t, err)
+		err = plan.Apply()
+		if group, refused := errors.AsType[*GroupError](err); refused == allowed || allowed && err != nil || refused && group.Path != b.file {
+			t.Errorf("%s: got %v, want it to be written: %v", dir, err, allowed)
+		}
+		if !allowed {
+			b.sameTree("refused", before, b.tree(false))
+		}
+	}
 }
 
 // TestRootFollowsNoUsersLink: a user cannot have root write to what is root's.
 func TestRootFollowsNoUsersLink(t *testing.T) {
 	b := newBench(t, sample{config: usual, prepare: moved("secret")})
 	must(t, os.Lchown(b.file, 4242, 4242))
-	if _, err := b.Plan(t.Context(), Change{}); !errors.Is(err, errNotOwned) {
-		t.Errorf("got %v, want %v", err, errNotOwned)
+	if _, err := b.Plan(t.Context(), Change{}); !as[*OwnerError](err) {
+		t.Errorf("got %v, want an OwnerError", err)
 	}
 }
 

@@ -65,6 +65,17 @@ func (e *PassingError) Error() string {
 	return e.Host + ": its ProxyCommand passes a file descriptor (ProxyUseFdpass yes)"
 }
 
+// AddressError is a host for which a keyword counts that ssh can follow only where
+// it knows the peer's address, which it does not behind any ProxyCommand.
+type AddressError struct {
+	Host    string // "*" for any that no line mentions
+	Keyword string
+}
+
+func (e *AddressError) Error() string {
+	return e.Host + ": " + e.Keyword + " has no effect behind a ProxyCommand"
+}
+
 // CanonicalError is a host that ssh looks up and renames, which it would not do
 // behind any ProxyCommand.
 type CanonicalError struct{ Host string }
@@ -96,7 +107,7 @@ type answer struct {
 }
 
 func (s *Setup) newProof(ctx context.Context, t *texts, r *rendering) (*proof, error) {
-	dir, err := os.MkdirTemp("", "ssh-stay-setup-")
+	dir, err := makeProofFolder()
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +130,7 @@ func (s *Setup) newProof(ctx context.Context, t *texts, r *rendering) (*proof, e
 	}
 	// Lines of Stay keywords may stand there since ours lets them pass.
 	if _, err := p.ask(ctx, "old", p.names[0]); err != nil && t.isIncluded {
+		r.lenient = true
 		base = append([]byte("IgnoreUnknown "+strings.Join(r.ignores(), ",")+"\n"), base...)
 		if err := p.write("old", base); err != nil {
 			return nil, errors.Join(err, p.close())
@@ -210,17 +222,19 @@ func (p *proof) run(ctx context.Context) error {
 	if err := p.write("new", text); err != nil {
 		return err
 	}
-	for i, a := range p.askAll(ctx, "new", p.names) {
-		err := p.compare(p.names[i], p.old[i], a)
+	now := p.askAll(ctx, "new", p.names)
+	for i := range now {
+		err := p.compare(p.names[i], p.old[i], now[i])
 		if err != nil && ctx.Err() == nil { // a command of Match exec may not always say the same
-			again := p.askAll(ctx, "old", p.names[i:i+1])
-			err = p.compare(p.names[i], again[0], p.askAll(ctx, "new", p.names[i:i+1])[0])
+			p.old[i] = p.askAll(ctx, "old", p.names[i:i+1])[0]
+			now[i] = p.askAll(ctx, "new", p.names[i:i+1])[0]
+			err = p.compare(p.names[i], p.old[i], now[i])
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return ctx.Err()
+	return cmp.Or(ctx.Err(), sharedSocket(p.names, p.old, now))
 }
 
 // translate puts the user's file for its copy into a message of ssh.
@@ -242,8 +256,6 @@ func (p *proof) learn(name string, a answer) error {
 		return nil
 	}
 	s := a.settings
-	command := a.lines["proxycommand"]
-	direct := (command == "" || command == "none") && a.lines["proxyjump"] == ""
 	switch {
 	case s.ProxyUseFdpass && s.ProxyCommand != "" && (p.requested[name] || name == p.names[0]):
 		return &PassingError{name}
@@ -251,10 +263,16 @@ func (p *proof) learn(name string, a answer) error {
 		p.pass(name)
 	case s.ProxyUseFdpass && len(s.Jumps) > 0:
 		p.r.jumping = append(p.r.jumping, name)
-	case direct && a.lines["canonicalizehostname"] == "true":
+	case a.direct() && a.lines["canonicalizehostname"] == "true":
 		return &CanonicalError{name}
 	}
 	return nil
+}
+
+// direct says that ssh itself dials the host.
+func (a answer) direct() bool {
+	command := a.lines["proxycommand"]
+	return (command == "" || command == "none") && a.lines["proxyjump"] == ""
 }
 
 // inside says whether a host is one of those that shall go through us: by its
@@ -323,6 +341,43 @@ func (p *proof) compareRoute(name string, old, now answer) error {
 		return changed("proxyjump", fmt.Sprint(was.Jumps), fmt.Sprint(is.Jumps))
 	case was.HostName != is.HostName:
 		return changed("hostname", was.HostName, is.HostName)
+	case old.direct() && is.StayResume != "target" && was.AddressCounts() != "":
+		if name == p.names[0] {
+			name = "*"
+		}
+		return &AddressError{name, was.AddressCounts()}
+	}
+	return nil
+}
+
+// SharedSocketError is a host whose ControlPath would become that of another,
+// which stands for another way: ssh would take the master of the one for the
+// other. From OpenSSH 9.6 on %C and %j tell jump hosts apart, which our
+// ProxyCommand hides (ssh.c).
+type SharedSocketError struct{ Host, Other, Path string }
+
+func (e *SharedSocketError) Error() string {
+	return fmt.Sprintf("%s: would share its ControlPath with %s, %s: their jump hosts alone tell them apart", e.Host, e.Other, e.Path)
+}
+
+// sharedSocket finds two hosts that have one ControlPath now, and had two.
+func sharedSocket(names []string, old, now []answer) error {
+	seen := map[string][]int{}
+	for i, name := range names {
+		was, path := old[i].lines["controlpath"], now[i].lines["controlpath"]
+		if path == "" || path == "none" || was == "" {
+			continue
+		}
+		for _, j := range seen[path] {
+			switch other := old[j].lines["controlpath"]; {
+			case was == other:
+			case was == path: // it is the other that has changed
+				return &SharedSocketError{names[j], name, path}
+			default:
+				return &SharedSocketError{name, names[j], path}
+			}
+		}
+		seen[path] = append(seen[path], i)
 	}
 	return nil
 }
@@ -400,7 +455,7 @@ func complaint(stderr string) string {
 // Stay keywords, and no IgnoreUnknown of its own for them. One that ssh refuses
 // as it stands loses nothing.
 func (s *Setup) stillParses(ctx context.Context, t *texts) error {
-	dir, err := os.MkdirTemp("", "ssh-stay-setup-")
+	dir, err := makeProofFolder()
 	if err != nil {
 		return err
 	}

@@ -26,19 +26,27 @@ type block struct {
 }
 
 // Hosts are the names that the lines of a user's config mention, without patterns,
-// in order of appearance; 200 at most.
+// in order of appearance; 200 at most. One with user, port or scheme, which no
+// Host line is for, is not among them.
 func Hosts(home, config string) []string {
 	s := &scan{home: home, seen: map[string]bool{}}
 	s.file(config, 0)
-	return s.names
+	return slices.DeleteFunc(s.names, func(name string) bool { return checkPattern(name) != nil })
 }
 
 // maxDepth is OpenSSH's bound on nested Include lines.
 const maxDepth = 16
 
 func (s *scan) file(path string, depth int) {
+	if depth > maxDepth || s.seen[path] {
+		return
+	}
+	// To open a pipe would wait for its writer.
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Size() > maxFile {
+		return
+	}
 	text, err := os.ReadFile(path)
-	if err != nil || depth > maxDepth || s.seen[path] {
+	if err != nil {
 		return // ssh tells what is wrong with it
 	}
 	s.seen[path] = true

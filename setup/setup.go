@@ -46,8 +46,9 @@ type Plan struct {
 func (p *Plan) Empty() bool { return len(p.edits) == 0 }
 
 // Plan finds out what c takes, and proves it harmless. Errors are a
-// *PatternError, *ProgramError, *ReadOnlyError, *ForeignFileError,
-// *RefusedConfigError, *ChangedHostError, or of files.
+// *PatternError, *ProgramError, *ReadOnlyError, *OwnerError, *GroupError,
+// *SystemConfigError, *ForeignFileError, *RefusedConfigError, *ChangedHostError,
+// *PassingError, *CanonicalError, *AddressError, *SharedSocketError, or of files.
 func (s *Setup) Plan(ctx context.Context, c Change) (*Plan, error) {
 	t, err := s.read()
 	if err != nil {
@@ -122,32 +123,33 @@ const (
 type texts struct {
 	config, own *file
 	include     string // our line
+	comment     string // of the user's, behind it
 	base        []byte // the config without it
 	isIncluded  bool
 	stanzas     []stanza // of own, where it is included
 	created     []string
 }
 
-// ownName is the file beside the config.
-const ownName = "ssh-stay.conf"
-
 func (s *Setup) read() (*texts, error) {
-	path := filepath.Clean(s.configPath())
+	path := s.configPath()
+	if s.System != "" && same(path, s.System) {
+		return nil, &SystemConfigError{path}
+	}
 	config, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
-	own, err := openFile(filepath.Join(filepath.Dir(path), ownName))
+	own, err := openFile(filepath.Join(filepath.Dir(path), s.ownName()))
 	if err != nil {
 		return nil, err
 	}
 	own.inherit(config)
 	t := &texts{config: config, own: own, include: s.includeLine(own.path)}
-	t.base, t.isIncluded = without(config.text, t.include)
+	t.base, t.comment, t.isIncluded = without(config.text, t.include)
 	if own.exists {
 		made, err := parseOwn(own.text, path)
 		if err != nil {
-			return nil, &ForeignFileError{own.path, err}
+			return nil, foreign(own.path, err)
 		}
 		if t.created = made.created; t.isIncluded {
 			t.stanzas = made.stanzas
@@ -162,23 +164,11 @@ func (s *Setup) read() (*texts, error) {
 	return t, nil
 }
 
-func (s *Setup) configPath() string {
-	if s.Config != "" {
-		return s.Config
-	}
-	return filepath.Join(s.Home, ".ssh", "config")
-}
-
-// isDefault says that ssh reads the config without being told to.
-func (s *Setup) isDefault() bool {
-	return filepath.Clean(s.configPath()) == filepath.Join(s.Home, ".ssh", "config")
-}
-
 // includeLine is relative to ~/.ssh where it can be, so that a config may be
 // shared between machines: ssh passes over an Include that names no file.
 func (s *Setup) includeLine(own string) string {
 	if s.isDefault() {
-		return "Include " + ownName
+		return "Include " + usualName
 	}
 	return "Include " + globQuote(own)
 }
@@ -193,8 +183,9 @@ func globQuote(path string) string {
 
 const byteOrderMark = "\ufeff"
 
-// without takes our line out of a config, wherever it stands.
-func without(text []byte, line string) (rest []byte, found bool) {
+// without takes our line out of a config, wherever it stands, with the comment
+// that a user has put behind the first.
+func without(text []byte, line string) (rest []byte, comment string, found bool) {
 	mark := ""
 	body, ok := strings.CutPrefix(string(text), byteOrderMark)
 	if ok {
@@ -202,16 +193,20 @@ func without(text []byte, line string) (rest []byte, found bool) {
 	}
 	var b strings.Builder
 	for l := range strings.Lines(body) {
-		if strings.TrimSpace(l) == line {
-			found = true
+		behind, ours := strings.CutPrefix(strings.TrimSpace(l), line)
+		if !ours || behind != "" && !strings.HasPrefix(strings.TrimLeft(behind, " \t"), "#") || strings.HasPrefix(behind, "#") {
+			b.WriteString(l)
 			continue
 		}
-		b.WriteString(l)
+		if !found {
+			comment = behind
+		}
+		found = true
 	}
 	if !found {
-		return text, false
+		return text, "", false
 	}
-	return []byte(mark + b.String()), true
+	return []byte(mark + b.String()), comment, true
 }
 
 // included is the config with our line at its top, with line ends like its own.
@@ -222,23 +217,34 @@ func (t *texts) included() []byte {
 	if i := strings.IndexByte(body, '\n'); i > 0 && body[i-1] == '\r' {
 		end = "\r\n"
 	}
-	out := t.include + end + body
+	out := t.include + t.comment + end + body
 	if mark {
 		out = byteOrderMark + out
 	}
 	return []byte(out)
 }
 
-// ForeignFileError is a file where ours should be, which setup has not written.
+// ForeignFileError is a file where ours should be, which setup has not written, or
+// not for this config.
 type ForeignFileError struct {
-	Path string
-	Why  error
+	Path  string
+	Other string // the config that it is for; "" where setup has not written it
+	Why   error
 }
 
 func (e *ForeignFileError) Error() string { return e.Path + ": " + e.Why.Error() }
 func (e *ForeignFileError) Unwrap() error { return e.Why }
 
-var (
-	errNotOurs  = errors.New("exists, and is not of ssh-stay setup")
-	errOtherFor = errors.New("belongs to another config")
-)
+func foreign(path string, why error) error {
+	e := &ForeignFileError{Path: path, Why: why}
+	if of := (*otherConfigError)(nil); errors.As(why, &of) {
+		e.Other = of.config
+	}
+	return e
+}
+
+type otherConfigError struct{ config string }
+
+func (e *otherConfigError) Error() string { return "belongs to another config, " + e.config }
+
+var errNotOurs = errors.New("exists, and is not of ssh-stay setup")

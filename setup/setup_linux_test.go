@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ func newBench(t *testing.T, s sample) *bench {
 	if s.prepare != nil {
 		s.prepare(t, home)
 	}
-	b.Setup = &Setup{Home: home, Program: "/opt/stay/ssh-stay"}
+	b.Setup = &Setup{Home: home, Program: "/opt/stay/ssh-stay", SSH: os.Getenv("SSH_STAY_TEST_SSH")}
 	if s.program != "" {
 		b.Program = s.program
 	}
@@ -82,7 +83,7 @@ func (b *bench) ask(host string) map[string]string {
 	if _, err := os.Stat(b.file); err != nil {
 		return lines
 	}
-	out, err := exec.Command("ssh", "-G", "-F", b.file, "--", host).Output()
+	out, err := exec.Command(cmp.Or(b.SSH, "ssh"), "-G", "-F", b.file, "--", host).Output()
 	if err != nil {
 		b.Fatalf("ssh -G %s: %v\n%s", host, err, errors.Join(err).(interface{ Unwrap() []error }).Unwrap()[0].(*exec.ExitError).Stderr)
 	}
@@ -180,7 +181,7 @@ func TestSamples(t *testing.T) {
 
 			b.do(Change{Undo: true})
 			if s.name == "a left-over of ours" { // which goes as well
-				delete(plain, filepath.Join(b.home, ".ssh", ownName))
+				delete(plain, filepath.Join(b.home, ".ssh", usualName))
 			}
 			b.sameTree("undo", plain, b.tree(false))
 			if plan := b.do(Change{Undo: true}); !plan.Empty() {
@@ -275,7 +276,7 @@ func (b *bench) keeps(before map[string]string) {
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Dir(b.file))
 	must(b.T, err)
-	own := filepath.Join(dir, ownName)
+	own := filepath.Join(dir, b.ownName())
 	for path := range now {
 		if _, was := before[path]; !was && path != own && path != b.file && path != filepath.Dir(b.file) {
 			b.Errorf("got a file %s, want none", path)

@@ -31,8 +31,19 @@ func checkPattern(p string) error {
 		return &PatternError{p, "begins with " + bare[:1]}
 	case strings.ContainsAny(bare, "\"'\\,#=") || strings.ContainsFunc(bare, func(r rune) bool { return r <= ' ' || r == 0x7f }):
 		return &PatternError{p, `blanks, quotes and \ , # = are not for patterns of Host`}
+	case strings.Contains(bare, "://") || strings.Contains(bare, "@") || hasPort(bare):
+		return &PatternError{p, "Host patterns are of names alone, without user, port or scheme"}
 	}
 	return nil
+}
+
+// hasPort tells host:port and [::1]:port from an IPv6 address.
+func hasPort(p string) bool {
+	_, port, found := strings.Cut(p, ":")
+	if strings.HasPrefix(p, "[") {
+		_, port, found = strings.Cut(p, "]:")
+	}
+	return found && port != "" && strings.Trim(port, "0123456789") == ""
 }
 
 // CheckPatterns says whether a Change may have these; the error is a *PatternError.
@@ -104,6 +115,7 @@ type rendering struct {
 	ignored []string // patterns of the user's IgnoreUnknown lines, which ours hides
 	passing []string // hosts whose own ProxyCommand passes descriptors: left out
 	jumping []string // hosts that ask for both ProxyUseFdpass and ProxyJump
+	lenient bool     // the config has Stay keywords, which pass because of ours
 }
 
 const (
@@ -121,7 +133,9 @@ func (r *rendering) text() string {
 	if len(r.created) > 0 {
 		b.WriteString(madePrefix + strings.Join(r.created, " ") + "\n")
 	}
-	b.WriteString("IgnoreUnknown " + strings.Join(r.ignores(), ",") + "\n")
+	if r.lenient || slices.ContainsFunc(r.stanzas, stanza.hasKeywords) {
+		b.WriteString("IgnoreUnknown " + strings.Join(r.ignores(), ",") + "\n")
+	}
 	if len(r.jumping) > 0 {
 		// ssh itself passes no descriptor over a ProxyJump; ours could not.
 		b.WriteString("\nHost " + strings.Join(r.jumping, " ") + "\n    ProxyUseFdpass no\n")
@@ -133,8 +147,12 @@ func (r *rendering) text() string {
 	return b.String()
 }
 
+// hasKeywords says that there are keywords that ssh does not know.
+func (s stanza) hasKeywords() bool { return s.resume != "" || s.interval != "" }
+
 // ignores is a list that keeps what the user's own lines ignore: in ssh_config
-// the first IgnoreUnknown wins, and ours is the first.
+// the first IgnoreUnknown wins, and ours is the first. It would hide one that the
+// user adds later, too, so that it is written only where it is needed.
 func (r *rendering) ignores() []string {
 	list := []string{"Stay*"}
 	for _, p := range r.ignored {
@@ -220,7 +238,7 @@ func parseOwn(text []byte, config string) (*made, error) {
 	m := &made{}
 	for _, l := range lines[1:] {
 		if path, ok := strings.CutPrefix(l, forPrefix); ok && path != config {
-			return nil, fmt.Errorf("%w, %s", errOtherFor, path)
+			return nil, &otherConfigError{path}
 		}
 		if what, ok := strings.CutPrefix(l, madePrefix); ok {
 			m.created = strings.Fields(what)

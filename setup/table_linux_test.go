@@ -75,6 +75,7 @@ func seconds(n int) *time.Duration {
 func samples() []sample {
 	all := Change{}
 	work := Change{Patterns: []string{"work"}}
+	keyed, keyedWork := Change{Interval: seconds(9)}, Change{Patterns: []string{"work"}, Interval: seconds(9)}
 	return []sample{
 		{name: "usual", config: usual, change: all, through: []string{"work", "other"}},
 		{name: "one host", config: usual, change: work, through: []string{"work"}, past: []string{"other", "workx"}},
@@ -125,20 +126,36 @@ func samples() []sample {
 		{name: "of another config", config: usual, prepare: write(".ssh/ssh-stay.conf", header+"\n"+forPrefix+"/else/config\n", 0o600), change: all, refused: isForeign},
 		{name: "another owner", config: usual, prepare: func(t *testing.T, home string) {
 			must(t, os.Chown(filepath.Join(home, ".ssh", "config"), 4242, 4343))
-		}, change: all},
+		}, change: all, refused: as[*OwnerError]},
+		{name: "another owner of the folder", config: usual, prepare: func(t *testing.T, home string) {
+			must(t, os.Chown(filepath.Join(home, ".ssh"), 4242, 4343))
+		}, change: all, refused: as[*OwnerError]},
+		{name: "another owner of the folder behind", config: usual, prepare: both(moved("dotfiles/c"), func(t *testing.T, home string) {
+			must(t, os.Chown(filepath.Join(home, "dotfiles"), 4242, 4343))
+		}), change: all, refused: as[*OwnerError]},
+		{name: "another owner, no config", none: true, prepare: func(t *testing.T, home string) {
+			must(t, os.Chown(filepath.Join(home, ".ssh"), 4242, 4343))
+		}, change: all, refused: as[*OwnerError]},
+		{name: "another owner of the home", none: true, prepare: func(t *testing.T, home string) {
+			must(t, os.Remove(filepath.Join(home, ".ssh")))
+			must(t, os.Chown(home, 4242, 4343))
+		}, change: all, refused: as[*OwnerError]},
+		{name: "another group", config: usual, mode: 0o640, prepare: func(t *testing.T, home string) {
+			must(t, os.Chown(filepath.Join(home, ".ssh", "config"), 0, 4343))
+		}, change: all, through: []string{"work"}},
 		{name: "a left-over of ours", config: usual, prepare: func(t *testing.T, home string) {
 			write(".ssh/ssh-stay.conf", header+"\n"+forPrefix+filepath.Join(home, ".ssh", "config")+"\n\n# setup old\nHost old\n    ProxyCommand false\n", 0o600)(t, home)
 		}, change: work, through: []string{"work"}, past: []string{"old"}},
 
-		{name: "ignores unknown", config: "IgnoreUnknown Foo,Bar*\nFoo 1\nBarBaz 2\n" + usual, change: all, through: []string{"work"}},
-		{name: "ignores unknown in a block", config: "Host work\n  IgnoreUnknown Foo\n  Foo 1\nHost *\n  Compression yes\n", change: work, refused: isRefused},
-		{name: "ignores unknown in blocks", config: "Match all\n  IgnoreUnknown Foo\n  Foo 1\nHost work\n  Foo 2\n", change: work, through: []string{"work"}, past: []string{"a"}},
-		{name: "ignores ours already", config: "IgnoreUnknown stay*\n" + usual, change: all, through: []string{"work"}},
+		{name: "ignores unknown", config: "IgnoreUnknown Foo,Bar*\nFoo 1\nBarBaz 2\n" + usual, change: keyed, through: []string{"work"}},
+		{name: "ignores unknown in a block", config: "Host work\n  IgnoreUnknown Foo\n  Foo 1\nHost *\n  Compression yes\n", change: keyedWork, refused: isRefused},
+		{name: "ignores unknown in blocks", config: "Match all\n  IgnoreUnknown Foo\n  Foo 1\nHost work\n  Foo 2\n", change: keyedWork, through: []string{"work"}, past: []string{"a"}},
+		{name: "ignores ours already", config: "IgnoreUnknown stay*\n" + usual, change: keyed, through: []string{"work"}},
 		{name: "ignores everything", config: "IgnoreUnknown *\nHost work\n  Anything 1\n", change: all, through: []string{"work"}},
-		{name: "ignores, in quotes", config: "IgnoreUnknown \"Foo,Bar\"\nFoo 1\n" + usual, change: all, through: []string{"work"}},
-		{name: "ignores in an include", config: "Include more\nFoo 1\n" + usual, prepare: write(".ssh/more", "IgnoreUnknown Foo\n", 0o600), change: all, through: []string{"work"}},
-		{name: "ignores in the system's", config: usual, system: "IgnoreUnknown Quux\nQuux 1\n", change: all, through: []string{"work"}},
-		{name: "ignores twice", config: "IgnoreUnknown Foo\nFoo 1\nIgnoreUnknown Bar\nHost work\n  Port 7\n", change: all, through: []string{"work"}},
+		{name: "ignores, in quotes", config: "IgnoreUnknown \"Foo,Bar\"\nFoo 1\n" + usual, change: keyed, through: []string{"work"}},
+		{name: "ignores in an include", config: "Include more\nFoo 1\n" + usual, prepare: write(".ssh/more", "IgnoreUnknown Foo\n", 0o600), change: keyed, through: []string{"work"}},
+		{name: "ignores in the system's", config: usual, system: "IgnoreUnknown Quux\nQuux 1\n", change: keyed, through: []string{"work"}},
+		{name: "ignores twice", config: "IgnoreUnknown Foo\nFoo 1\nIgnoreUnknown Bar\nHost work\n  Port 7\n", change: keyed, through: []string{"work"}},
 		{name: "include first", config: "Include conf.d/*\n" + usual, prepare: both(write(".ssh/conf.d/10", "Host ten\n  Port 10\n", 0o600), write(".ssh/conf.d/20", "Host twenty\n  Port 20\n", 0o600)), change: Change{Patterns: []string{"ten"}}, through: []string{"ten"}, past: []string{"twenty", "work", "a"}},
 		{name: "include of nothing", config: "Include nothing/*\nInclude ~/none\n" + usual, change: work, through: []string{"work"}, past: []string{"a"}},
 		{name: "include in a block", config: "Host work\n  Include extra\nHost *\n  Compression yes\n", prepare: write(".ssh/extra", "Port 7\n", 0o600), change: all, through: []string{"work"}, lines: []string{"work port 7"}},
@@ -154,11 +171,20 @@ func samples() []sample {
 		{name: "descriptors, systemd's", config: usual, system: "Host unix/* vsock/*\n  ProxyCommand /usr/lib/systemd/systemd-ssh-proxy %h %p\n  ProxyUseFdpass yes\n", change: all, through: []string{"work"}, past: []string{"unix/y"}},
 		{name: "descriptors in a match block", config: "Match host work\n  ProxyCommand nc -F %h %p\n  ProxyUseFdpass yes\n", change: all, through: []string{"a"}, past: []string{"work"}},
 		{name: "descriptors of all", config: "ProxyUseFdpass yes\nProxyCommand nc -F %h %p\n", change: all, refused: as[*PassingError]},
-		{name: "ours by hand", config: "IgnoreUnknown Stay*\nHost *\n  ProxyCommand ssh-stay proxy --alias %n --user %r %h %p\nHost work\n  ProxyJump gate\n", change: all, through: []string{"work"}, behind: []string{"work gate"}},
+		{name: "ours by hand", config: "IgnoreUnknown Stay*\nHost *\n  ProxyCommand ssh-stay proxy --alias '%n' --user '%r' %h %p\nHost work\n  ProxyJump gate\n", change: all, through: []string{"work"}, behind: []string{"work gate"}},
 		{name: "keywords of ours", config: "IgnoreUnknown Stay*\nHost work\n  StayResume target\n  StayInterval 9\n", change: all, through: []string{"work"}},
 		{name: "canonical, not behind a proxy", config: "CanonicalizeHostname yes\nCanonicalDomains invalid\n", change: all, refused: as[*CanonicalError]},
 		{name: "canonical always", config: "CanonicalizeHostname always\nCanonicalDomains invalid\n" + usual, change: all, through: []string{"work"}},
 		{name: "canonical, elsewhere", config: "Match host work\n  Port 7\nHost far\n  CanonicalizeHostname yes\n", change: work, through: []string{"work"}, past: []string{"far"}},
+		{name: "addresses of all", config: "CheckHostIP yes\n", change: all, refused: as[*AddressError]},
+		{name: "addresses of one", config: "Host work\n  CheckHostIP yes\n", change: all, refused: as[*AddressError]},
+		{name: "addresses, elsewhere", config: "Host far\n  CheckHostIP yes\n", change: work, through: []string{"work"}, past: []string{"far"}},
+		{name: "addresses over a jump", config: "Host work\n  CheckHostIP yes\n  ProxyJump gate\n", change: all, through: []string{"work"}},
+		{name: "addresses of a command", config: "Host work\n  CheckHostIP yes\n  ProxyCommand nc %h %p\n", change: all, through: []string{"work"}},
+		{name: "addresses, resumed", config: "Host work\n  CheckHostIP yes\n", change: Change{Patterns: []string{"work"}, Resume: "target"}, through: []string{"work"}},
+		{name: "addresses, resumed by a jump host that there is not", config: "Host work\n  CheckHostIP yes\n", change: Change{Patterns: []string{"work"}, Resume: "jump"}, refused: as[*AddressError]},
+		{name: "trusts this machine", config: "NoHostAuthenticationForLocalhost yes\nHost work\n", change: all, through: []string{"work"}},
+		{name: "trusts this machine, which is a host", config: "NoHostAuthenticationForLocalhost yes\nHost work\n  HostName 127.0.0.1\n", change: all, refused: as[*AddressError]},
 		{name: "server alive of the user", config: "ServerAliveInterval 17\nServerAliveCountMax 5\n", change: all, through: []string{"a"}, lines: []string{"a serveraliveinterval 17", "a serveralivecountmax 5"}},
 		{name: "several of a pattern", config: "Host a b c\n  Port 7\nHost *.example.com !x.example.com\n  User e\n", change: Change{Patterns: []string{"*.example.com", "!x.example.com", "b"}}, through: []string{"b", "y.example.com"}, past: []string{"a", "c", "x.example.com"}},
 		{name: "resume", config: "ServerAliveInterval 17\nHost work\n  ProxyUseFdpass yes\n", change: Change{Patterns: []string{"work"}, Resume: "target", Interval: seconds(20)}, through: []string{"work"}, past: []string{"a"}, lines: []string{"work serveraliveinterval 0", "work proxyusefdpass no", "a serveraliveinterval 17"}},
@@ -166,7 +192,7 @@ func samples() []sample {
 		{name: "blank in the program", config: usual, program: "/opt/my tools/ssh-stay", change: all, through: []string{"work"}},
 		{name: "percent in the program", config: usual, program: "/opt/100%/ssh-stay", change: all, through: []string{"work"}},
 		{name: "dollar in the program", config: usual, program: "/opt/$x/ssh-stay", change: all, refused: as[*ProgramError]},
-		{name: "another file", config: "Host work\n", prepare: both(write("etc/my conf*/ssh [x]", usual, 0o644), write("etc/my conf!/ssh-stay.conf", "ProxyCommand wrong\n", 0o600)), file: "etc/my conf*/ssh [x]", change: all, through: []string{"work"}},
+		{name: "another file", config: "Host work\n", prepare: both(write("etc/my conf*/ssh [x]", usual, 0o644), write("etc/my conf!/ssh [x].ssh-stay.conf", "ProxyCommand wrong\n", 0o600), write("etc/my conf*/ssh x.ssh-stay.conf", "ProxyCommand wrong\n", 0o600)), file: "etc/my conf*/ssh [x]", change: all, through: []string{"work"}},
 		{name: "another file, with quotes", prepare: write(`etc/it's "x"/c`, usual, 0o644), file: `etc/it's "x"/c`, change: all, refused: as[*ProgramError]},
 	}
 }

@@ -97,9 +97,9 @@ const (
 	// Gap is the least time between two writes of a session: figures of that age
 	// are fresh.
 	Gap = 500 * time.Millisecond
-	// patience is how long sessions may take to write fresh figures. One that is
-	// stopped does not, and is shown as it was.
-	patience = 50 * time.Millisecond
+	// patience is how long all sessions together may take to write fresh figures,
+	// on a machine under load. One that is stopped does not, and is shown as it was.
+	patience = 300 * time.Millisecond
 	// oldSession is the age at which the record of another machine's process is
 	// removed, or of one before the last boot: which of them cannot be known.
 	oldSession = 30 * 24 * time.Hour

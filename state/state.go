@@ -38,6 +38,9 @@ const (
 	tempPrefix    = ".new-"
 )
 
+// oldFailure is the age at which a failure is forgotten.
+const oldFailure = 7 * 24 * time.Hour
+
 // maxFile bounds what is read back.
 const maxFile = 64 << 10
 
@@ -68,14 +71,19 @@ func (d Dir) check() error {
 	return nil
 }
 
-// Failures returns what is kept, the newest first. A directory that does not
-// exist holds nothing; files that cannot be read are passed over.
+// Failures returns what is kept, the newest first, and removes what is older than
+// a week. A directory that does not exist holds nothing; files that cannot be read
+// are passed over.
 func (d Dir) Failures() ([]Failure, error) {
 	files, err := d.list(failurePrefix)
 	var all []Failure
 	for _, file := range files {
 		var f Failure
-		if readJSON(file, &f) == nil {
+		switch err := readJSON(file, &f); {
+		case err != nil:
+		case time.Since(f.Time) > oldFailure:
+			os.Remove(file)
+		default:
 			all = append(all, f)
 		}
 	}

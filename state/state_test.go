@@ -14,7 +14,7 @@ func TestFailures(t *testing.T) {
 	if got, err := d.Failures(); err != nil || len(got) != 0 {
 		t.Errorf("missing directory: got %v, %v, want nothing", got, err)
 	}
-	base := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	base := time.Now().UTC().Truncate(time.Second)
 	for i, f := range []Failure{
 		{"old", base, "first"},
 		{"../../etc/passwd", base.Add(2 * time.Second), "a\nb \x1b[31m \"quoted\""},
@@ -48,7 +48,7 @@ func TestFailuresPassesOverRubbish(t *testing.T) {
 	if err := os.Chmod(string(d), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.WriteFailure(Failure{Host: "good"}); err != nil {
+	if err := d.WriteFailure(Failure{Host: "good", Time: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
@@ -67,6 +67,23 @@ func TestFailuresPassesOverRubbish(t *testing.T) {
 	got, err := d.Failures()
 	if err != nil || len(got) != 1 || got[0].Host != "good" {
 		t.Errorf("got %v, %v, want the good one alone", got, err)
+	}
+}
+
+// TestOldFailures go, a week after.
+func TestOldFailures(t *testing.T) {
+	d := Dir(filepath.Join(t.TempDir(), "state"))
+	for host, age := range map[string]time.Duration{"young": oldFailure - time.Minute, "old": oldFailure + time.Minute} {
+		if err := d.WriteFailure(Failure{Host: host, Time: time.Now().Add(-age)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := d.Failures()
+	if err != nil || len(got) != 1 || got[0].Host != "young" {
+		t.Errorf("got %v, %v, want the young one", got, err)
+	}
+	if left, err := os.ReadDir(string(d)); err != nil || len(left) != 1 {
+		t.Errorf("got files %v, %v, want one", left, err)
 	}
 }
 

@@ -43,3 +43,27 @@ func TestKilled(t *testing.T) {
 		t.Errorf("waited for: got start %q, want none", start)
 	}
 }
+
+// TestPatience: sessions that do not answer are waited for together.
+func TestPatience(t *testing.T) {
+	d, p := Dir(filepath.Join(t.TempDir(), "state")), self()
+	for range 5 {
+		cmd := exec.Command("cat") // which minds no SIGWINCH
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { in.Close(); cmd.Wait() })
+		p.PID = cmd.Process.Pid
+		p.Start, _ = started(p.PID)
+		put(t, d, p, Session{Host: "it", Updated: time.Now().Add(-time.Hour)})
+	}
+	start := time.Now()
+	got := hosts(t, d)
+	if took := time.Since(start); got != "it it it it it" || took < patience || took > 3*patience {
+		t.Errorf("got %q after %v, want five after %v", got, took, patience)
+	}
+}

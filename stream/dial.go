@@ -93,6 +93,7 @@ func Dial(ctx context.Context, cfg *Config) (*Stream, error) {
 	rand.Read(i[:])
 	rand.Read(k[:])
 	s := newStream(i, k, nil)
+	s.dialed = true
 	t, err := cfg.Dial(ctx)
 	if err != nil {
 		return nil, err

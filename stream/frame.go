@@ -57,7 +57,7 @@ func (c Code) String() string {
 	case CodeExpired:
 		return "session expired"
 	case CodeShutdown:
-		return "the relay was ended"
+		return "the relay was ended: its host shuts down, or ended it at logout (KillUserProcesses)"
 	case CodeUnknown:
 		return "the relay does not know this session"
 	case CodeDenied:

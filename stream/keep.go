@@ -38,7 +38,8 @@ var holdWaits = [...]time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minut
 //
 // The link it has is probed; when an answer is overdue by a third of the
 // patience, a new link is made beside it, and whichever shows life first is
-// kept. One attempt is under way at a time.
+// kept. A peer that speaks and does not hear is not given up before it is
+// replaced. One attempt is under way at a time.
 type keeper struct {
 	cfg       *Config
 	s         *Stream
@@ -169,7 +170,7 @@ func (p *keeper) act(now time.Time) time.Duration {
 	}
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	if current != nil && current.waiting.After(current.lastHeard()) { // since we looked, perhaps
+	if current != nil && !current.waiting.IsZero() { // since we looked, perhaps
 		if left := current.waiting.Add(dataPatience / 3).Sub(now); left > 0 {
 			wait = min(wait, left)
 		}
@@ -205,7 +206,7 @@ func (p *keeper) probe(now time.Time, l *link) time.Duration {
 	}
 	patience = max(patience, 6*rtt)
 	third := patience / 3
-	silence := now.Sub(since)
+	silence, quiet := now.Sub(since), min(now.Sub(since), now.Sub(l.lastHeard()))
 	if silence < third {
 		p.relieve()
 		return third - silence
@@ -214,8 +215,8 @@ func (p *keeper) probe(now time.Time, l *link) time.Duration {
 		p.pingNow(l)
 	}
 	switch {
-	case silence >= patience:
-		p.s.lose(l, fmt.Errorf("no answer for %v", silence.Round(time.Second)))
+	case quiet >= patience:
+		p.s.lose(l, fmt.Errorf("no answer for %v", quiet.Round(time.Second)))
 		return 0
 	case silence < 2*third && !p.s.isUrgent(l):
 		p.relieve()
@@ -223,9 +224,9 @@ func (p *keeper) probe(now time.Time, l *link) time.Duration {
 	case p.attempt == nil && !now.Before(p.next):
 		p.start(now, true)
 	case p.attempt == nil:
-		return min(patience-silence, p.next.Sub(now))
+		return min(patience-quiet, p.next.Sub(now))
 	}
-	return patience - silence
+	return patience - quiet
 }
 
 // overdueLocked returns since when an answer is awaited, and how long it may
@@ -235,7 +236,7 @@ func (s *Stream) overdueLocked(l *link, interval time.Duration) (since time.Time
 	if l.urgent.After(heard) {
 		return l.urgent, eventPatience
 	}
-	if l.waiting.After(heard) {
+	if !l.waiting.IsZero() {
 		return l.waiting, dataPatience
 	}
 	return heard, 3 * interval
@@ -268,7 +269,11 @@ func (p *keeper) lost() {
 	p.s.mu.Lock()
 	why, over := p.link.why, p.s.err != nil || p.s.closed
 	p.s.mu.Unlock()
-	p.cfg.Log.Info("link lost", "generation", p.link.generation, "why", why)
+	if over {
+		p.cfg.Log.Debug("link ended", "generation", p.link.generation, "why", why)
+	} else {
+		p.cfg.Log.Info("link lost", "generation", p.link.generation, "why", why)
+	}
 	if p.cfg.Changed != nil && !over {
 		p.cfg.Changed(why)
 	}
@@ -431,10 +436,13 @@ func (p *keeper) outcome(err error) error {
 	return err
 }
 
-// backoff doubles from firstWait on, and is jittered by a fifth.
+// backoff doubles from firstWait on, and is jittered by a fifth, or beyond what
+// is the least.
 func (p *keeper) backoff() time.Duration {
 	d := min(firstWait<<min(p.failures-1, 10), maxWait)
-	d = max(d, gentleWaits[min(p.seen, len(gentleWaits)-1)])
+	if least := gentleWaits[min(p.seen, len(gentleWaits)-1)]; least >= d {
+		return least + rand.N(least/5)
+	}
 	return d*4/5 + rand.N(d*2/5)
 }
 

@@ -15,6 +15,7 @@ import (
 type lane struct {
 	near, far *pipeEnd
 	used      bool
+	drops     bool // with the transport what is under way, as sshd does
 }
 
 func (w *lane) Open(context.Context) (net.Conn, error) {
@@ -25,7 +26,12 @@ func (w *lane) Open(context.Context) (net.Conn, error) {
 	return w.near, nil
 }
 
-func (w *lane) Close() error { return w.near.Close() }
+func (w *lane) Close() error {
+	if w.drops {
+		w.far.fail(io.ErrUnexpectedEOF)
+	}
+	return w.near.Close()
+}
 
 func (w *lane) freeze(d time.Duration) { w.near.freeze(d); w.far.freeze(d) }
 func (w *lane) cut()                   { w.near.fail(syscall.ECONNRESET); w.far.fail(syscall.ECONNRESET) }
@@ -41,6 +47,8 @@ type kept struct {
 	login  time.Duration // that a Dial after the first takes
 	delay  time.Duration // of what the client sends on later ways
 	events chan struct{}
+	drops  bool // see lane
+	gently bool // is what a refusal means
 }
 
 // keep runs test with a stream whose target says nothing by itself.
@@ -53,7 +61,7 @@ func keep(t *testing.T, k *kept, test func()) {
 		k.server = &Server{Dial: func(context.Context, string, time.Duration) (net.Conn, error) { return near, nil }}
 		var err error
 		k.Stream, err = Dial(t.Context(), &Config{
-			Dial: k.dial, Judge: func(error) Verdict { return Hold }, Target: func() string { return "x" },
+			Dial: k.dial, Judge: k.judge, Target: func() string { return "x" },
 			Interval: 10 * time.Second, Keep: 24 * time.Hour, Events: k.events, Log: discard,
 		})
 		if err != nil {
@@ -82,7 +90,7 @@ func (k *kept) dial(ctx context.Context) (Transport, error) {
 			return nil, k.refuse
 		}
 	}
-	w := &lane{}
+	w := &lane{drops: k.drops}
 	w.near, w.far = newPipe(1 << 20)
 	w.near.out.delay, w.far.out.delay = time.Millisecond, time.Millisecond
 	if k.dials > 1 {
@@ -91,6 +99,13 @@ func (k *kept) dial(ctx context.Context) (Transport, error) {
 	k.ways = append(k.ways, w)
 	go k.server.Serve(w.far)
 	return w, nil
+}
+
+func (k *kept) judge(error) Verdict {
+	if k.gently {
+		return Gently
+	}
+	return Hold
 }
 
 func (k *kept) attached() bool {
@@ -164,6 +179,21 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// sshd shuts a source out for 15 s, and longer if it goes on.
+func TestGently(t *testing.T) {
+	for range 20 { // by chance
+		k := &kept{refuse: errors.New("not allowed at this time"), gently: true}
+		keep(t, k, func() {
+			before := k.dials
+			k.ways[0].cut()
+			time.Sleep(15 * time.Second)
+			if got := k.dials - before; got != 4 {
+				t.Errorf("%d logins in 15 s, want 4", got)
+			}
+		})
+	}
+}
+
 // A network that comes and goes neither keeps logins from their end nor makes
 // many of them.
 func TestEvents(t *testing.T) {
@@ -210,6 +240,48 @@ func TestEventFrees(t *testing.T) {
 		time.Sleep(time.Second)
 		if !k.attached() {
 			t.Error("not attached after an event")
+		}
+	})
+}
+
+// The relay hears that it is over, although our transport goes at once.
+func TestLastWordArrives(t *testing.T) {
+	k := &kept{drops: true}
+	keep(t, k, func() {
+		go io.Copy(io.Discard, k.Stream)
+		k.target.CloseWrite()
+		k.CloseWrite()
+		time.Sleep(time.Second) // the relay has closed
+		if !k.PeerClosed() || k.server.Busy() != 1 {
+			t.Fatalf("peer closed: %v, %d streams at the relay", k.PeerClosed(), k.server.Busy())
+		}
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := k.Shutdown(ctx); err != nil || time.Since(start) > 10*time.Millisecond {
+			t.Errorf("%v after %v, want an end within some round trips", err, time.Since(start))
+		}
+		synctest.Wait()
+		if n := k.server.Busy(); n != 0 {
+			t.Errorf("%d streams are left at the relay", n)
+		}
+	})
+}
+
+// What the peer says does not show that it hears us.
+func TestUnheardKeystroke(t *testing.T) {
+	k := &kept{}
+	keep(t, k, func() {
+		go io.Copy(io.Discard, k.Stream)
+		k.ways[0].near.freeze(time.Hour) // nothing of ours comes through
+		k.Write([]byte("x"))
+		time.Sleep(100 * time.Millisecond)
+		k.target.Write([]byte("words"))
+		time.Sleep(100 * time.Millisecond)
+		k.ways[0].far.freeze(time.Hour)
+		time.Sleep(dataPatience)
+		if !k.attached() || k.link.generation != 2 {
+			t.Errorf("attached: %v after %d dials, want the second link", k.attached(), k.dials)
 		}
 	})
 }

@@ -54,7 +54,8 @@ type link struct {
 	start   time.Time    // carries the monotonic clock
 	heard   atomic.Int64 // nanoseconds after start: last byte of the peer's
 	wall    atomic.Int64 // the same on the wall clock, which runs on in a sleep
-	waiting time.Time    // first data sent after that
+	waiting time.Time    // since when data is under way that the peer has not shown to have; zero: none is
+	written time.Time    // last data
 	urgent  time.Time    // the network changed: an answer is due
 
 	stuckAt    uint64 // what was received when a gap was first seen
@@ -261,7 +262,8 @@ func (s *Stream) appendDataLocked(b []byte, l *link, n int, now time.Time) []byt
 	b = s.out.appendFrom(b, int(s.sent-s.acked), n)
 	s.sent += uint64(n)
 	s.furthest = max(s.furthest, s.sent)
-	if heard := l.lastHeard(); !l.waiting.After(heard) {
+	l.written = now
+	if l.waiting.IsZero() {
 		l.waiting = now
 		s.lookLocked(now.Add(dataPatience / 3))
 	}
@@ -374,6 +376,7 @@ func (s *Stream) handle(l *link, f frame) error {
 		s.gapLocked(l, f.offset)
 		if f.token == l.ping && !l.answered {
 			l.answered, l.urgent = true, time.Time{}
+			l.hasLocked(!l.written.After(l.pinged))
 			l.last = time.Since(l.pinged)
 			s.measuredLocked(l, l.last)
 		}
@@ -399,6 +402,17 @@ func (s *Stream) gapLocked(l *link, sent uint64) {
 }
 
 var errSwallowed = errors.New("a channel swallows data")
+
+// hasLocked notes that the peer has got what was sent, or some of it. What it says
+// of itself shows nothing of the way there.
+func (l *link) hasLocked(all bool) {
+	switch {
+	case all:
+		l.waiting = time.Time{}
+	case !l.waiting.IsZero():
+		l.waiting = time.Now()
+	}
+}
 
 func (s *Stream) measuredLocked(l *link, rtt time.Duration) {
 	if l.rtt == 0 || rtt < l.rtt {
@@ -442,6 +456,7 @@ func (s *Stream) ackedLocked(l *link, f frame) error {
 		s.out.discard(n)
 		s.memory.add(-n)
 		s.acked = f.offset
+		l.hasLocked(s.acked == s.sent)
 		s.writable.Signal()
 		if rate, ok := l.rate.add(n, max(l.frame, 16<<10), now); ok {
 			l.frame = min(max(int(rate*frameTime.Seconds()), minData), maxData)

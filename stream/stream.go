@@ -64,6 +64,7 @@ type Stream struct {
 	final   uint64 // where the peer's bytes end, if known
 	atFinal bool
 
+	dialed  bool          // a client's: its transport goes with it
 	closed  bool          // Close was called
 	closing chan struct{} // closed then
 	parting time.Time     // when
@@ -410,8 +411,12 @@ func (s *Stream) Err() error {
 }
 
 // partLocked ends the stream once both ends have closed it and ours has said so.
+// A client waits for the relay to end the link, which it does then: with the
+// transport goes what is under way, and sshd does not pass on what it has not
+// yet when a connection ends (OpenSSH 9.2). A relay that hears no BYE keeps the
+// stream.
 func (s *Stream) partLocked() {
-	if s.closed && s.bye != nil && (s.link == nil || s.link.byeWritten) {
+	if s.closed && s.bye != nil && (s.link == nil || s.link.byeWritten && !s.dialed) {
 		s.finishLocked(net.ErrClosed)
 	}
 }

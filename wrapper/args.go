@@ -3,6 +3,7 @@ package wrapper
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"time"
 
 	"ssh-stay/config"
@@ -22,22 +23,29 @@ func (l *Line) Query() config.Query {
 // ProxyCommand. s is what the configuration says; nil where only ssh can tell.
 func (l *Line) Args(self string, s *config.Settings) []string {
 	if l.Plain {
-		return l.remaining(true)
+		return l.remaining(stayOption)
 	}
 	var ours []string
 	add := func(format string, args ...any) { ours = append(ours, "-o", fmt.Sprintf(format, args...)) }
-	left := s != nil && leftToSSH(s)
-	if !left {
-		add("ProxyCommand=%s", ProxyCommand(self, l.proxyArgs()...))
-	}
 	if s == nil {
-		return append(ours, l.remaining(left)...)
+		add("ProxyCommand=%s", ProxyCommand(self, false, l.proxyArgs()...))
+		return append(ours, l.remaining(stayOption, jumpOption)...)
 	}
-	direct := len(s.Jumps) == 0 && s.ProxyCommand == ""
+	left := leftToSSH(s)
+	without := []cutKind{stayOption}
+	if !left {
+		add("ProxyCommand=%s", ProxyCommand(self, !strings.ContainsAny(s.User, unquotable), l.proxyArgs()...))
+		without = append(without, jumpOption)
+	}
+	if path := socket(s); path != "" && !left && len(s.Jumps) > 0 {
+		add("ControlPath=%s", configWord(path))
+		without = append(without, socketOption)
+	}
+	direct := isDirect(s)
 	if s.ProxyUseFdpass && !left && (!direct || resumes(s)) {
 		add("ProxyUseFdpass=no") // ssh never passes a descriptor to a ProxyJump
 	}
-	if direct && canonicalizes(s) {
+	if direct && !left && canonicalizes(s) {
 		add("CanonicalizeHostname=always")
 	}
 	// Inside a stream that outlives its connection nothing may count its absence.
@@ -51,8 +59,12 @@ func (l *Line) Args(self string, s *config.Settings) []string {
 		add("ServerAliveInterval=%d", seconds)
 		add("ServerAliveCountMax=%d", max(1, int(s.StayGiveUp/time.Second)/seconds))
 	}
-	return append(ours, l.remaining(left)...)
+	return append(ours, l.remaining(without...)...)
 }
+
+// unquotable is what the quotes around %r do not serve for, in one shell or the
+// other. A user with such is left to the proxy to find.
+const unquotable = "'\"\\!"
 
 // proxyArgs hand on to the proxy all that the line sets: it is for the
 // destination, as it is for ssh, and no jump host gets to know it. The first -v
@@ -74,10 +86,25 @@ func (l *Line) proxyArgs() []string {
 	return args
 }
 
-// leftToSSH is a ProxyCommand that no process can stand before: one that hands
-// a socket to ssh, or ssh's own stdin and stdout.
+// leftToSSH is where no process of ours can stand: before a ProxyCommand that
+// hands a socket to ssh, or is ssh's own stdin and stdout, and where ssh must know
+// the peer's address, which it does not behind any ProxyCommand.
 func leftToSSH(s *config.Settings) bool {
-	return s.ProxyCommand == "-" || s.ProxyCommand != "" && s.ProxyUseFdpass
+	return s.ProxyCommand == "-" || s.ProxyCommand != "" && s.ProxyUseFdpass ||
+		isDirect(s) && !resumes(s) && s.AddressCounts() != ""
+}
+
+func isDirect(s *config.Settings) bool { return len(s.Jumps) == 0 && s.ProxyCommand == "" }
+
+// socket is the ControlPath as ssh would expand it for the line as it stood: from
+// OpenSSH 9.6 on the jump hosts have their share in its %C and %j, and our
+// ProxyCommand hides them (ssh.c). "" for none.
+func socket(s *config.Settings) string {
+	path := printed(s, "controlpath")
+	if strings.Contains(path, "${") {
+		return "" // ssh would take it for a variable
+	}
+	return strings.ReplaceAll(path, "%", "%%")
 }
 
 // resumes says whether StayResume has an effect.
@@ -92,6 +119,19 @@ func canonicalizes(s *config.Settings) bool {
 	if !s.IsSet("canonicalizehostname") {
 		return false
 	}
+	return printed(s, "canonicalizehostname") == "true"
+}
+
+// printed is a keyword's value as `ssh -G` prints it; "" for none.
+func printed(s *config.Settings, keyword string) string {
 	var out bytes.Buffer
-	return s.Print(&out, false) == nil && bytes.Contains(out.Bytes(), []byte("\ncanonicalizehostname true\n"))
+	if err := s.Print(&out, false); err != nil {
+		return ""
+	}
+	for line := range strings.Lines(out.String()) {
+		if value, ok := strings.CutPrefix(line, keyword+" "); ok {
+			return strings.TrimSuffix(value, "\n")
+		}
+	}
+	return ""
 }

@@ -119,19 +119,41 @@ const maxPassages = 16
 // brought us back: in the process that ran it, or again and again.
 func Enter(pid int, env []string) ([]string, error) {
 	count := 0
+	var out []string
 	for _, kv := range env {
-		if last, ok := strings.CutPrefix(kv, passage+"="); ok {
-			text, n, _ := strings.Cut(last, ":")
-			if text == strconv.Itoa(pid) {
-				return nil, ErrLoop
-			}
-			count, _ = strconv.Atoi(n)
+		last, ok := strings.CutPrefix(kv, passage+"=")
+		if !ok {
+			out = append(out, kv)
+			continue // of two of a name, programs differ over which one counts
 		}
+		text, n, _ := strings.Cut(last, ":")
+		if text == strconv.Itoa(pid) {
+			return nil, ErrLoop
+		}
+		seen, _ := strconv.Atoi(n)
+		count = max(count, seen)
 	}
 	if count >= maxPassages {
 		return nil, ErrLoop
 	}
-	return append(env[:len(env):len(env)], fmt.Sprintf("%s=%d:%d", passage, pid, count+1)), nil
+	return append(out, fmt.Sprintf("%s=%d:%d", passage, pid, count+1)), nil
+}
+
+// Shell is by what ssh shall run our ProxyCommand: by the user's SHELL, as ever,
+// but for one that runs no commands, of accounts that nobody shall log in to.
+func Shell(shell string) string {
+	if shell == "" || runtime.GOOS == "windows" {
+		return shell
+	}
+	info, err := os.Stat(shell)
+	if err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+		return "/bin/sh"
+	}
+	switch filepath.Base(shell) {
+	case "nologin", "false", "true":
+		return "/bin/sh"
+	}
+	return shell
 }
 
 // TakesTag says by the banner of `ssh -V` whether -P takes a value: from OpenSSH

@@ -5,6 +5,7 @@ package wrapper
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -90,6 +91,15 @@ func TestEnter(t *testing.T) {
 	if _, err := Enter(7, env); !errors.Is(err, ErrLoop) {
 		t.Errorf("in the same process: got %v, want ErrLoop", err)
 	}
+	// Of two of a name the first counts for some, the last for others.
+	twice := []string{"SSH_STAY_WRAPPER=7:16", "A=b", "SSH_STAY_WRAPPER=8:1"}
+	if _, err := Enter(9, twice); !errors.Is(err, ErrLoop) {
+		t.Errorf("%q: got %v, want ErrLoop", twice, err)
+	}
+	twice[0] = "SSH_STAY_WRAPPER=7:2"
+	if got, err := Enter(9, twice); err != nil || !slices.Equal(got, []string{"A=b", "SSH_STAY_WRAPPER=9:3"}) {
+		t.Errorf("%q: got %q, %v; want one entry, of 3", twice, got, err)
+	}
 	for pid := 8; ; pid++ {
 		if env, err = Enter(pid, env); err != nil {
 			if !errors.Is(err, ErrLoop) || pid < 20 {
@@ -99,6 +109,26 @@ func TestEnter(t *testing.T) {
 		}
 		if pid > 40 {
 			t.Fatal("no end of wrappers")
+		}
+	}
+}
+
+// TestShell has ssh run our ProxyCommand for a user of each shell.
+func TestShell(t *testing.T) {
+	for shell, want := range map[string]string{
+		"": "", "/bin/sh": "/bin/sh", "/bin/bash": "/bin/bash", "/bin/false": "/bin/sh", "/usr/bin/true": "/bin/sh",
+		"/usr/sbin/nologin": "/bin/sh", "/nowhere/zsh": "/bin/sh", "/etc/passwd": "/bin/sh", "/bin": "/bin/sh",
+	} {
+		got := Shell(shell)
+		if got != want {
+			t.Errorf("%s: got %s, want %s", shell, got, want)
+		}
+		ran := filepath.Join(t.TempDir(), "ran")
+		cmd := exec.Command("ssh", "-F", "none", "-o", "ProxyCommand=echo >"+ran, "h")
+		cmd.Env = append(os.Environ(), "SHELL="+got)
+		said, _ := cmd.CombinedOutput() // it fails: echo is no sshd
+		if _, err := os.Stat(ran); err != nil {
+			t.Errorf("%s: %s has not run the ProxyCommand: %s", shell, got, said)
 		}
 	}
 }

@@ -25,6 +25,7 @@ type Line struct {
 
 	args   []string
 	over   []string // settings that win over what came before them
+	level  int      // what -q and -v made of LogLevel; -1 for nothing
 	set    []string // which of user, port and tag have been
 	chosen bool     // a ProxyCommand or ProxyJump has been seen
 	ended  bool     // ssh reads no further: it has what it wants, or gives up
@@ -35,8 +36,16 @@ type Line struct {
 type cut struct {
 	arg, letter int  // where its letter stands
 	separate    bool // its value is the next argument
-	stay        bool // ssh does not know it; else it is a jump, which is the proxy's
+	kind        cutKind
 }
+
+type cutKind int
+
+const (
+	stayOption   cutKind = iota // ssh does not know it
+	jumpOption                  // the proxy's
+	socketOption                // -S, where we say it
+)
 
 const (
 	flags  = "1246afgknqstvxACGKMNTVXYy"
@@ -52,22 +61,26 @@ var settings = map[byte]struct {
 	'4': {"AddressFamily", "inet", true},
 	'6': {"AddressFamily", "inet6", true},
 	'K': {"GSSAPIAuthentication", "yes", true},
-	'q': {"LogLevel", "QUIET", true},
 	'b': {"BindAddress", "", true},
 	'B': {"BindInterface", "", true},
 	'c': {"Ciphers", "", true},
 	'I': {"PKCS11Provider", "", true},
 	'm': {"MACs", "", true},
+	'S': {"ControlPath", "", true},
 	'i': {"IdentityFile", "", false},
 	'l': {"User", "", false},
 	'p': {"Port", "", false},
 	'P': {"Tag", "", false},
 }
 
+// levels are LogLevel's in their order, which -v climbs from where -q has put it
+// (main, ssh.c).
+var levels = [...]string{"QUIET", "FATAL", "ERROR", "INFO", "VERBOSE", "DEBUG1", "DEBUG2", "DEBUG3"}
+
 // Parse takes the arguments apart. tagged says whether this ssh's -P takes a
 // value, and is asked only where there is one.
 func Parse(args []string, tagged func() bool) *Line {
-	l := &Line{args: args}
+	l := &Line{args: args, level: -1}
 	next, last := l.options(0, tagged)
 	if next < len(args) {
 		l.destination(args[next])
@@ -76,6 +89,9 @@ func Parse(args []string, tagged func() bool) *Line {
 		l.options(next+1, tagged) // ssh goes on until a command begins
 	}
 	l.Plain = l.Plain || l.ended || l.Host == ""
+	if l.level >= 0 {
+		l.over = append(l.over, "LogLevel="+levels[l.level])
+	}
 	l.Options = append(l.over, l.Options...)
 	return l
 }
@@ -123,8 +139,12 @@ func (l *Line) cluster(i int, tagged func() bool) int {
 
 func (l *Line) flag(letter byte) {
 	switch {
+	case letter == 'v' && l.Verbose == 0:
+		l.Verbose, l.level = 1, slices.Index(levels[:], "DEBUG1")
 	case letter == 'v':
-		l.Verbose++
+		l.Verbose, l.level = l.Verbose+1, min(l.level+1, len(levels)-1)
+	case letter == 'q':
+		l.level = 0
 	case letter == 'G':
 		l.Plain = true
 	case letter == 'V':
@@ -146,9 +166,12 @@ func (l *Line) option(letter byte, value string, c cut) {
 	case 'F':
 		l.File = value
 	case 'J':
-		// A second one is an error of ssh's, and so is one behind -o ProxyCommand.
-		l.ended = l.chosen || value == ""
+		// A second one is an error of ssh's, and so is one behind -o ProxyCommand,
+		// or one that names nobody.
+		_, err := config.ParseJumps(value)
+		l.ended = l.chosen || err != nil
 		l.Jump, l.chosen = value, true
+		c.kind = jumpOption
 		l.cuts = append(l.cuts, c)
 	case 'o':
 		l.Options = append(l.Options, value)
@@ -158,10 +181,13 @@ func (l *Line) option(letter byte, value string, c cut) {
 		case keyword == "proxycommand" || keyword == "proxyjump":
 			l.chosen = true
 		case strings.HasPrefix(keyword, "stay"):
-			c.stay = true
 			l.cuts = append(l.cuts, c)
 		}
 	default:
+		if letter == 'S' {
+			c.kind = socketOption
+			l.cuts = append(l.cuts, c)
+		}
 		s, ok := settings[letter]
 		switch set := s.keyword + "=" + configWord(value); {
 		case ok && s.over:
@@ -229,12 +255,11 @@ func configWord(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
-// remaining are the arguments for ssh, without what it does not know, and without
-// the jump where that is the proxy's.
-func (l *Line) remaining(jump bool) []string {
+// remaining are the arguments for ssh, without options of these kinds.
+func (l *Line) remaining(without ...cutKind) []string {
 	args := slices.Clone(l.args)
 	for _, c := range slices.Backward(l.cuts) {
-		if jump && !c.stay {
+		if !slices.Contains(without, c.kind) {
 			continue
 		}
 		if c.separate {

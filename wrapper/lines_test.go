@@ -82,13 +82,21 @@ func TestRecordedLines(t *testing.T) {
 	file := testConfig(t)
 	for _, r := range recordedLines(t, file) {
 		l := Parse(r.args, func() bool { return !oldSSH() })
-		if got := l.remaining(l.Plain); !slices.Equal(got, r.rest) {
+		if got := remainder(l); !slices.Equal(got, r.rest) {
 			t.Errorf("%s\n got %q\nwant %q", r.text, got, r.rest)
 		}
 		if !l.Plain {
 			compare(t, file, r.args, l)
 		}
 	}
+}
+
+// remainder is what ssh gets of a line where nothing says that it is ssh's alone.
+func remainder(l *Line) []string {
+	if l.Plain {
+		return l.remaining(stayOption)
+	}
+	return l.remaining(stayOption, jumpOption)
 }
 
 // compare has ssh -G read a line, and says whether it did.
@@ -99,7 +107,7 @@ func compare(t *testing.T, file string, args []string, l *Line) bool {
 		q.File = file
 	}
 	// ssh knows no Stay, and of two -F takes the second.
-	out, err := exec.Command("ssh", append([]string{"-G", "-F", file}, l.remaining(true)...)...).Output()
+	out, err := exec.Command("ssh", append([]string{"-G", "-F", file}, l.remaining(stayOption)...)...).Output()
 	if err != nil {
 		return false
 	}
@@ -126,7 +134,8 @@ func answers(output string) string {
 		name, _, _ := strings.Cut(line, " ")
 		switch name {
 		case "user", "hostname", "port", "addressfamily", "bindaddress", "bindinterface", "proxyjump", "proxycommand", "connecttimeout",
-			"identityfile", "ciphers", "macs", "pkcs11provider", "gssapiauthentication", "tag", "batchmode", "proxyusefdpass":
+			"identityfile", "ciphers", "macs", "pkcs11provider", "gssapiauthentication", "tag", "batchmode", "proxyusefdpass", "loglevel",
+			"controlpath":
 			lines = append(lines, strings.TrimSpace(line))
 		}
 	}
@@ -163,6 +172,20 @@ func TestRandomLines(t *testing.T) {
 	}
 }
 
+// TestRefusedJumps: a jump that ssh refuses it gets to see, for it to say why.
+func TestRefusedJumps(t *testing.T) {
+	for _, jump := range []string{"", ",", "gate,", "a;b", "$x", "-x", "u@", "gate:0x", "ssh://a/b"} {
+		args := []string{"-v", "-J", jump, "host", "true"}
+		if out, err := exec.Command("ssh", append([]string{"-G", "-F", "none"}, args...)...).CombinedOutput(); err == nil {
+			t.Errorf("-J %q: ssh takes it:\n%.200s", jump, out)
+		}
+		l := Parse(args, func() bool { return true })
+		if got := l.Args("/bin/ssh-stay", nil); !slices.Equal(got, args) {
+			t.Errorf("-J %q: got %q, want %q", jump, got, args)
+		}
+	}
+}
+
 // asksNothing says whether a line may hold -G, -V or -Q.
 func asksNothing(args []string) bool {
 	return slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "-") && strings.ContainsAny(a, "GVQ") })
@@ -174,10 +197,10 @@ func randomLine(r *rand.Rand) []string {
 	option := func() {
 		values := map[string][]string{
 			"l": {"me", "you", "-x", "--"}, "p": {"22", "2200", "ssh", "0", "x"}, "b": {"127.0.0.1"}, "B": {"lo"}, "c": {"aes128-ctr"},
-			"m": {"hmac-sha2-256"}, "i": {"/etc/hostname", "/etc/group"}, "J": {"gate", "u@gate:22,b", "none", ""}, "P": {"tag"},
+			"m": {"hmac-sha2-256"}, "i": {"/etc/hostname", "/etc/group"}, "J": {"gate", "u@gate:22,b", "none", "", ",", "a;b"}, "P": {"tag"},
 			"o": {"User=other", "user you", "Port=77", " port = 78", `"Port" 79`, "ProxyJump=gate", "ProxyCommand=nc %h %p", "ProxyCommand none",
 				"AddressFamily=inet", "BindAddress=127.0.0.2", "IdentityFile=/etc/passwd", `User="quo ted"`, "BatchMode=yes", "#", "ConnectTimeout=5"},
-			"W": {"h:22"}, "L": {"1:h:2"}, "D": {"1080"}, "S": {"none"}, "e": {"none"}, "O": {"check"}, "E": {"/dev/null"}, "Q": {"mac"}, "I": {"/x.so"},
+			"W": {"h:22"}, "L": {"1:h:2"}, "D": {"1080"}, "S": {"none", "/tmp/%n-%h"}, "e": {"none"}, "O": {"check"}, "E": {"/dev/null"}, "Q": {"mac"}, "I": {"/x.so"},
 		}
 		letters := []string{"l", "p", "o", "o", "o", "o", "J", "i", "b", "B", "c", "m", "W", "L", "D", "S", "e", "O", "E", "I", "P"}
 		cluster := "-"

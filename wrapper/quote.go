@@ -9,12 +9,16 @@ import (
 // ProxyCommand is the value of ssh's keyword by which the program self stands
 // between ssh and the network, with args as flags. The flag --alias comes first:
 // by it a program that is itself named ssh knows that it is not meant as ssh.
-func ProxyCommand(self string, args ...string) string {
+// user says to hand on the user's name, which must be fit for quotes.
+func ProxyCommand(self string, user bool, args ...string) string {
 	word := shellWord
 	if runtime.GOOS == "windows" {
 		self, word = filepath.ToSlash(self), windowsWord
 	}
-	words := []string{literal(self, word), "proxy", "--alias", word("%n"), "--user", word("%r")}
+	words := []string{literal(self, word), "proxy", "--alias", word("%n")}
+	if user {
+		words = append(words, "--user", word("%r"))
+	}
 	for _, arg := range args {
 		words = append(words, literal(arg, word))
 	}

@@ -26,8 +26,12 @@ func TestShells(t *testing.T) {
 	if err := os.WriteFile(self, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	want := append([]string{"proxy", "--alias", "h*st", "--user", "me", "-F", "/a b"}, append(awkward, "h*st", "22")...)
-	line := ProxyCommand(self, append([]string{"-F", "/a b"}, awkward...)...)
+	file := filepath.Join(t.TempDir(), "config") // what it says of a user ssh takes
+	if err := os.WriteFile(file, []byte("User \"a;b  $c\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := append([]string{"proxy", "--alias", "h*st", "--user", "a;b  $c", "-F", "/a b"}, append(awkward, "h*st", "22")...)
+	line := ProxyCommand(self, true, append([]string{"-F", "/a b"}, awkward...)...)
 	for _, shell := range []string{"sh", "dash", "bash", "zsh", "fish", "csh", "tcsh", "ksh", "mksh"} {
 		path, err := exec.LookPath(shell)
 		if err != nil && (shell == "ksh" || shell == "mksh") {
@@ -38,7 +42,7 @@ func TestShells(t *testing.T) {
 			continue
 		}
 		os.Remove(record)
-		cmd := exec.Command("ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ProxyCommand="+line, "me@h*st")
+		cmd := exec.Command("ssh", "-F", file, "-o", "BatchMode=yes", "-o", "ProxyCommand="+line, "h*st")
 		cmd.Env = append(os.Environ(), "SHELL="+path, "HOME="+t.TempDir())
 		said, _ := cmd.CombinedOutput() // it fails: the program says nothing
 		got, err := os.ReadFile(record)
