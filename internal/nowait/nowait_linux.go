@@ -15,7 +15,7 @@ type side struct {
 	name string // of the call
 	once func(fd uintptr) bool
 
-	mu    sync.Mutex // guards what follows: one call at a time
+	mu    sync.Mutex // guards what follows: one Read or Write at a time
 	p     []byte
 	n     int
 	errno syscall.Errno
@@ -75,10 +75,8 @@ func (s *side) call(fd uintptr) bool {
 	}
 }
 
-// do makes the call for p. polled says that it was made.
+// do makes the call for p, below mu. polled says that it was made.
 func (s *side) do(p []byte, poll func(func(uintptr) bool) error) (n int, polled bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.p = p
 	failed := poll(s.once)
 	s.p = nil
@@ -97,6 +95,8 @@ func (r *reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return r.from.Read(p)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	n, polled, err := r.do(p, r.raw.Read)
 	if !polled {
 		return r.from.Read(p)
@@ -107,7 +107,10 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Write keeps the bytes of one call together.
 func (w *writer) Write(p []byte) (total int, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for total < len(p) && err == nil {
 		n, polled, failed := w.do(p[total:], w.raw.Write)
 		if !polled {

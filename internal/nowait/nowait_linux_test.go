@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -90,5 +91,30 @@ func TestBrokenPipe(t *testing.T) {
 	r.Close()
 	if _, err := Writer(w).Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("got %v, want EPIPE", err)
+	}
+}
+
+// TestTogether has two write at once, more than the kernel takes in a call.
+func TestTogether(t *testing.T) {
+	a, b := pair(t)
+	out := Conn(a)
+	const size = 8 << 20
+	var writers sync.WaitGroup
+	for _, c := range []byte("xy") {
+		writers.Go(func() {
+			if _, err := out.Write(bytes.Repeat([]byte{c}, size)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	got := make([]byte, 2*size)
+	_, err := io.ReadFull(b, got)
+	writers.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := got[:1]
+	if n := bytes.Count(got[:size], first); n != size {
+		t.Errorf("got %d of the first writer's %d bytes before the second's", n, size)
 	}
 }
