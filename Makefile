@@ -4,7 +4,7 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export CGO_ENABLED = 0
 
-.PHONY: build man relays release demo test lint bench fuzz soak vscode vscode-table clean peers
+.PHONY: build man relays release demo test lint bench load fuzz soak vscode vscode-table clean peers
 
 build: ## the static, stripped binary ./ssh-stay
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o ssh-stay .
@@ -52,18 +52,26 @@ lint: relays ## gofmt, vet on three systems, staticcheck
 	$(GO) vet -tags man .
 	$(GO) run $(STATICCHECK) ./...
 
-bench: peers ## ratios against stock OpenSSH, written to BENCH.md
+bench: peers ## ratios against stock OpenSSH, written to BENCH.md: half an hour
+	./testdata/peers.sh bench
 	$(GO) run ./internal/bench
 
 FUZZTIME ?= 60s
+# Two at once, a worker each; what one printed is shown when it is done.
 fuzz: ## each native fuzz target for FUZZTIME
-	@grep -rlE --include='*_test.go' '^func Fuzz' . | xargs grep -HoE '^func Fuzz[A-Za-z]*' | while IFS=: read -r f t; do \
-		$(GO) test "$${f%/*}" -run '^$$' -fuzz "^$${t#func }\$$" -fuzztime $(FUZZTIME) || exit 1; done
+	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z]*' . | sed 's,/[^/]*:func , ,' | xargs -n 2 -P 2 sh -c \
+		'out=$$($(GO) test $$0 -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -parallel 1 2>&1); \
+		code=$$?; echo "$$0 $$1"; echo "$$out" | tail -n 30; exit $$code'
+
+load: peers ## hundreds of sessions: idle, bulk, starts, a slow reader; about 40 minutes
+	$(GO) run ./internal/load
 
 # A seed a millisecond and core, about. Each run begins at another one.
 SEEDS ?= 2000000
 SEED  ?= $(shell date +%s)000
-soak: ## the stream under millions of seeds of faults
+RUNS  ?= 50
+soak: peers ## every fault RUNS times at random moments, and the stream under millions of seeds
+	FAULTS_RUNS=$(RUNS) FAULTS_SEED=$(SEED) $(GO) test ./internal/faults -run 'TestMatrix$$' -count=1 -timeout 0 -v
 	STREAM_SEEDS=$(SEEDS) STREAM_SEED=$(SEED) $(GO) test ./stream -run 'TestSimulation$$' -count=1 -timeout 0 -v
 
 vscode-table: peers ## the table of docs/vscode.md, in real time: 4 minutes

@@ -18,10 +18,10 @@ import (
 // environment is the head of the report: where and how it was made.
 func environment(args []string) string {
 	command := strings.Join(append([]string{"go run ./internal/bench"}, args...), " ")
-	return fmt.Sprintf("# ssh-stay beside OpenSSH\n\n- %s, `%s`\n- %s, %d cores, Linux %s (%s), load %s at the start\n- %s, %s\n",
+	return fmt.Sprintf("# ssh-stay beside OpenSSH and other peers\n\n- %s, `%s`\n- %s, %d cores, Linux %s (%s), load %s at the start\n- %s, %s, TCP by %s\n",
 		time.Now().UTC().Format("2006-01-02 15:04 UTC"), command,
 		field("/proc/cpuinfo", "model name"), runtime.NumCPU(), kernel(), goarch(), load(),
-		openssh(), runtime.Version())
+		openssh(), runtime.Version(), congestion())
 }
 
 func goarch() string { return runtime.GOARCH }
@@ -49,6 +49,12 @@ func load() string {
 	text, _ := os.ReadFile("/proc/loadavg")
 	first, _, _ := strings.Cut(string(text), " ")
 	return first
+}
+
+// congestion is the control that TCP uses unless told else.
+func congestion() string {
+	text, _ := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control")
+	return strings.TrimSpace(string(text))
 }
 
 // openssh is the first line of ssh -V, which goes to stderr.

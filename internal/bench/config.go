@@ -55,7 +55,7 @@ func (r *rig) configGroup() (*group, error) {
 		c.figures = append(c.figures, &figure{name: "one host of " + f.name, unit: "ms", paths: []string{inProcess, sshG},
 			wants: map[string]want{inProcess: atMost(f.limit, "")}})
 	}
-	return &group{"config", "What the configuration means for one host.", c.figures, c.round}, nil
+	return &group{title: "What the configuration means for one host.", figures: c.figures, round: c.round}, nil
 }
 
 func (c *resolver) round(ctx context.Context, _ int) error {

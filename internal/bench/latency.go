@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -38,7 +39,7 @@ func (p path) echoes(ctx context.Context, n int, every time.Duration) (times []t
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if every > 0 {
-		times, err = s.typing(n, every)
+		times, err = typing(s, n, every)
 	} else {
 		times, err = s.pingPong(n)
 	}
@@ -68,10 +69,19 @@ func (s *session) pingPong(n int) ([]time.Duration, error) {
 	return times, nil
 }
 
-func (s *session) typing(n int, every time.Duration) ([]time.Duration, error) {
+// terminal is where keys are typed, and their echoes come from.
+type terminal interface {
+	write(p []byte) error
+	read(p []byte) (int, error)
+	kill() // ends a read or write that waits
+	close() error
+}
+
+// typing is n keys, one every so often.
+func typing(s terminal, n int, every time.Duration) ([]time.Duration, error) {
 	sent := make(chan time.Time, n)
 	failed := make(chan error, 1)
-	go func() { // ends after n keys or with ssh; received below
+	go func() { // ends after n keys or with the terminal; received below
 		next := time.Now()
 		var err error
 		for range n {
@@ -84,15 +94,15 @@ func (s *session) typing(n int, every time.Duration) ([]time.Duration, error) {
 		}
 		failed <- err
 	}()
-	times, err := s.echoed(n, sent)
+	times, err := echoed(s, n, sent)
 	if err != nil {
-		s.cancel() // ends ssh, and so a blocked write
+		s.kill()
 	}
 	return times, errors.Join(err, <-failed)
 }
 
 // echoed reads n bytes and returns how long each was under way.
-func (s *session) echoed(n int, sent <-chan time.Time) ([]time.Duration, error) {
+func echoed(s terminal, n int, sent <-chan time.Time) ([]time.Duration, error) {
 	var times []time.Duration
 	buf := make([]byte, 64)
 	for len(times) < n {
@@ -108,5 +118,8 @@ func (s *session) echoed(n int, sent <-chan time.Time) ([]time.Duration, error) 
 	return times, nil
 }
 
-// middle is the median of sorted durations.
-func middle(times []time.Duration) time.Duration { return times[len(times)/2] }
+// quantile is the least of sorted durations that this share of them does not
+// exceed.
+func quantile(times []time.Duration, share float64) time.Duration {
+	return times[max(int(math.Ceil(share*float64(len(times))))-1, 0)]
+}

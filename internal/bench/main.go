@@ -1,14 +1,15 @@
 //go:build linux
 
-// Command bench measures ssh-stay beside stock OpenSSH and writes BENCH.md:
+// Command bench measures ssh-stay beside stock OpenSSH and other peers and writes BENCH.md:
 //
 //	go run ./internal/bench
 //
 // One run is a number of rounds. Every round takes every figure of every path
 // once, path after path, and begins with another path than the round before, so
-// that whatever else the machine does hits all of them alike. Real sshd, real
-// ssh, real sessions; loopback, and a line of 50 ms each way between two network
-// namespaces. It needs root for the latter.
+// that whatever else the machine does hits all of them alike. The groups that
+// take minutes have fewer rounds, and -within bounds them all. Real sshd, real ssh, real sessions; loopback,
+// and lines of 10 and 50 ms each way between two network namespaces. It needs
+// root for the latter.
 package main
 
 import (
@@ -27,8 +28,9 @@ import (
 type options struct {
 	rounds int
 	quick  bool
+	within time.Duration
 	out    string
-	only   string
+	only   []string // groups; none: all
 }
 
 func main() {
@@ -41,15 +43,22 @@ func main() {
 func parse(args []string) (*options, error) {
 	o := &options{}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
-	fs.IntVar(&o.rounds, "rounds", 5, "how often every figure is taken")
+	fs.IntVar(&o.rounds, "rounds", 5, "how often every figure is taken, at most")
+	fs.DurationVar(&o.within, "within", 28*time.Minute, "begin no round after the first that would end later than this")
 	fs.BoolVar(&o.quick, "quick", false, "one round of small sizes, to see that it works; writes no file")
-	fs.StringVar(&o.out, "out", "BENCH.md", "the `file` to write")
-	fs.StringVar(&o.only, "only", "", "take the figures of one `group` alone ("+strings.Join(groupNames(), ", ")+"); writes no file")
+	fs.StringVar(&o.out, "out", "BENCH.md", "the `file` to write, after every round")
+	names := strings.Join(groupNames(), ", ")
+	fs.Func("only", "take the figures of these `groups` alone, separated by commas ("+names+"); writes no file", func(list string) error {
+		for name := range strings.SplitSeq(list, ",") {
+			if !slices.Contains(groupNames(), name) {
+				return fmt.Errorf("no group %q: want some of %s", name, names)
+			}
+			o.only = append(o.only, name)
+		}
+		return nil
+	})
 	if err := fs.Parse(args); err != nil {
 		return nil, err
-	}
-	if o.only != "" && !slices.Contains(groupNames(), o.only) {
-		return nil, fmt.Errorf("-only %s: want one of %s", o.only, strings.Join(groupNames(), ", "))
 	}
 	if o.rounds < 1 || fs.NArg() > 0 {
 		return nil, errors.New("want at least one round, and no arguments")
@@ -77,33 +86,73 @@ func run(args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	start := time.Now()
-	if err := measure(ctx, groups, o.rounds); err != nil {
-		return err
+	start, rounds := time.Now(), 0
+	report := func() string {
+		return about + fmt.Sprintf("- rounds: %d, in %v\n", rounds, time.Since(start).Round(time.Second)) + legend + tables(groups)
 	}
-	text := about + fmt.Sprintf("- rounds: %d, in %v\n", o.rounds, time.Since(start).Round(time.Second)) + legend + tables(groups)
-	fmt.Println(text)
-	if o.quick || o.only != "" {
-		return nil
-	}
-	return replaceFile(o.out, text)
-}
-
-// measure takes the rounds; progress is stderr's.
-func measure(ctx context.Context, groups []*group, rounds int) error {
-	for n := range rounds {
-		for _, g := range groups {
-			start := time.Now()
-			if err := g.round(ctx, n); err != nil {
-				if ctx.Err() != nil {
-					return context.Cause(ctx)
-				}
-				return fmt.Errorf("%s: %w", g.name, err)
+	for n := range o.rounds {
+		taken, err := round(ctx, groups, n, start, o.within)
+		if err != nil {
+			return err
+		}
+		if !taken {
+			break
+		}
+		rounds = n + 1
+		if !o.quick && len(o.only) == 0 {
+			if err := replaceFile(o.out, report()); err != nil {
+				return err
 			}
-			fmt.Fprintf(os.Stderr, "round %d of %d: %s, %v\n", n+1, rounds, g.name, time.Since(start).Round(time.Second/10))
 		}
 	}
-	return nil
+	fmt.Println(report())
+	return failures(groups)
+}
+
+// round takes the n-th of every group that has one; taken says whether any did. A
+// group that fails is given up, and the others go on: what half an hour has taken
+// is not lost. Progress is stderr's.
+func round(ctx context.Context, groups []*group, n int, began time.Time, within time.Duration) (taken bool, err error) {
+	for _, g := range groups {
+		if !g.due(n, within-time.Since(began)) {
+			continue
+		}
+		taken = true
+		start := time.Now()
+		err := g.round(ctx, n)
+		if ctx.Err() != nil {
+			return taken, context.Cause(ctx)
+		}
+		took := time.Since(start)
+		g.longest = max(g.longest, took)
+		outcome := fmt.Sprintf("%.1f s", took.Seconds())
+		if err != nil {
+			g.failed = true
+			g.notes = append(g.notes, fmt.Sprintf("Given up in round %d, which failed.", n+1))
+			outcome = "failed: " + err.Error()
+		}
+		fmt.Fprintf(os.Stderr, "%5s round %d: %s, %s\n", time.Since(began).Round(time.Second), n+1, g.name, outcome)
+	}
+	return taken, nil
+}
+
+// due says whether the n-th round is to be taken with that much time left: the
+// first in any case.
+func (g *group) due(n int, left time.Duration) bool {
+	return n == 0 || !g.failed && (g.rounds == 0 || n < g.rounds) && g.longest <= left
+}
+
+func failures(groups []*group) error {
+	var names []string
+	for _, g := range groups {
+		if g.failed {
+			names = append(names, g.name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("failed: %s", strings.Join(names, ", "))
 }
 
 // replaceFile writes a file as a whole or not at all.

@@ -19,6 +19,9 @@ import (
 const (
 	plain  = "no proxy"
 	netcat = "nc"
+	socat  = "socat"
+	mosh   = "mosh"
+	auto   = "autossh"
 	direct = "ssh-stay"
 	fdpass = "ssh-stay, fdpass"
 	sshJ   = "ssh -J"
@@ -29,29 +32,45 @@ const (
 	relay  = "relay of one session"
 )
 
-// sizes is how much is measured in a round.
+// sizes is how much is measured in a round. The groups that take minutes have
+// fewer rounds than the others.
 type sizes struct {
 	bytes, farBytes   int64
 	echoes, farEchoes int
 	starts            int // whole sessions on loopback
 	dials             int
 	settle            time.Duration // from login to what counts as idle
+
+	parallel  []int         // sessions of one ssh
+	flow      time.Duration // that their rate is taken for
+	keys      int           // of each interval
+	crowd     []int         // sessions through one jump host
+	crowdHold time.Duration // that their CPU time is taken for
+
+	far, channels, typing, growth int // rounds of the groups that take minutes, at most
 }
 
 func fullSizes(rounds int) sizes {
-	return sizes{bytes: 512 << 20, farBytes: 96 << 20, echoes: 2000, farEchoes: 200, starts: 4,
-		dials: (30 + rounds - 1) / rounds, settle: 3 * time.Second}
+	return sizes{bytes: 384 << 20, farBytes: 64 << 20, echoes: 2000, farEchoes: 100, starts: 4,
+		dials: (30 + rounds - 1) / rounds, settle: 2 * time.Second,
+		parallel: []int{1, 4, 16}, flow: time.Second, keys: 100,
+		crowd: []int{1, 10, 100}, crowdHold: 5 * time.Second,
+		far: 3, channels: 3, typing: 3, growth: 1}
 }
 
 func quickSizes() sizes {
-	return sizes{bytes: 16 << 20, farBytes: 4 << 20, echoes: 50, farEchoes: 20, starts: 1, dials: 2, settle: 200 * time.Millisecond}
+	return sizes{bytes: 16 << 20, farBytes: 4 << 20, echoes: 50, farEchoes: 20, starts: 1, dials: 2, settle: 200 * time.Millisecond,
+		parallel: []int{2}, flow: 200 * time.Millisecond, keys: 10,
+		crowd: []int{1, 3}, crowdHold: time.Second,
+		far: 1, channels: 1, typing: 1, growth: 1}
 }
 
 // rig owns the peers that the groups share.
 type rig struct {
 	sizes   sizes
 	bin     string
-	closers []func() error // in order of opening
+	labs    map[time.Duration]*lab // by the delay in either direction
+	closers []func() error         // in order of opening
 }
 
 func (r *rig) onClose(f func() error) { r.closers = append(r.closers, f) }
@@ -100,9 +119,40 @@ type lab struct {
 	client       *sshtest.Client
 	in           *sshtest.Netns // where the user is
 	jump, target *sshtest.Sshd
+	paths        map[string]path // by name
 }
 
-// newLab starts jump and target on the far side. Between the two is loopback.
+// lab is the one whose user is so far from jump host and target; between those
+// two is loopback.
+func (r *rig) lab(oneWay time.Duration) (*lab, error) {
+	if l := r.labs[oneWay]; l != nil {
+		return l, nil
+	}
+	var near, far *sshtest.Netns
+	if oneWay > 0 {
+		d, err := sshtest.NewDelay(oneWay)
+		if err != nil {
+			return nil, err
+		}
+		r.onClose(d.Close)
+		near, far = d.Client, d.Server
+	}
+	l, err := r.newLab(near, far)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.addPaths(r.bin); err != nil {
+		return nil, err
+	}
+	if r.labs == nil {
+		r.labs = make(map[time.Duration]*lab)
+	}
+	r.labs[oneWay] = l
+	return l, nil
+}
+
+// newLab starts jump and target on the far side. By default a server allows ten
+// sessions of one connection, which is less than are taken here.
 func (r *rig) newLab(near, far *sshtest.Netns) (*lab, error) {
 	l := &lab{in: near}
 	var err error
@@ -110,10 +160,11 @@ func (r *rig) newLab(near, far *sshtest.Netns) (*lab, error) {
 		return nil, err
 	}
 	r.onClose(l.client.Close)
-	if l.jump, err = r.sshd(sshtest.SshdConfig{In: far}); err != nil {
+	many := []string{"MaxSessions 64"}
+	if l.jump, err = r.sshd(sshtest.SshdConfig{In: far, Lines: many}); err != nil {
 		return nil, err
 	}
-	if l.target, err = r.sshd(sshtest.SshdConfig{In: far, Addr: "127.0.0.1"}); err != nil {
+	if l.target, err = r.sshd(sshtest.SshdConfig{In: far, Addr: "127.0.0.1", Lines: many}); err != nil {
 		return nil, err
 	}
 	return l, l.client.AddHost("jump", l.jump)
@@ -127,16 +178,21 @@ func (r *rig) sshd(cfg sshtest.SshdConfig) (*sshtest.Sshd, error) {
 	return s, err
 }
 
-// path makes an alias of the target with lines of its own. Nothing is said of
-// ciphers: every ssh, sshd and ssh-stay takes what it takes by default.
+// path makes an alias with lines of its own. Nothing is said of ciphers: every
+// ssh, sshd and ssh-stay takes what it takes by default. A far target listens to
+// its own loopback alone, so what goes straight there goes to the jump host.
 func (l *lab) path(name, alias string, lines ...string) (path, error) {
 	p := path{name: name, alias: alias, client: l.client, in: l.in, bare: name == plain || name == fdpass}
-	return p, l.client.AddHost(alias, l.target, lines...)
+	to := l.target
+	if name == plain && l.in != nil {
+		to = l.jump
+	}
+	return p, l.client.AddHost(alias, to, lines...)
 }
 
-func (l *lab) paths(bin string) (map[string]path, error) {
+func (l *lab) addPaths(bin string) error {
 	stay := l.client.ProxyLine(bin)
-	paths := make(map[string]path)
+	l.paths = make(map[string]path)
 	var errs []error
 	for _, p := range []struct {
 		name, alias string
@@ -144,6 +200,7 @@ func (l *lab) paths(bin string) (map[string]path, error) {
 	}{
 		{plain, "plain", nil},
 		{netcat, "nc", []string{"ProxyCommand nc %h %p"}},
+		{socat, "socat", []string{"ProxyCommand socat - TCP:%h:%p"}},
 		{direct, "stay", []string{stay}},
 		{fdpass, "fdpass", []string{stay, "ProxyUseFdpass yes"}},
 		{sshJ, "sshj", []string{"ProxyJump jump"}},
@@ -159,7 +216,21 @@ func (l *lab) paths(bin string) (map[string]path, error) {
 		case stayT:
 			made.relays = l.target.Relays
 		}
-		paths[p.name] = made
+		l.paths[p.name] = made
 	}
-	return paths, errors.Join(errs...)
+	// -M 0: no second connection that looks after the first. By default an ssh
+	// that ends within 30 s has failed.
+	again := l.paths[plain]
+	again.name, again.wrapper, again.env, again.startOnly = auto, []string{auto, "-M", "0"}, []string{"AUTOSSH_GATETIME=0"}, true
+	l.paths[auto] = again
+	return errors.Join(errs...)
+}
+
+// named are some of the paths, in that order.
+func (l *lab) named(names ...string) []path {
+	var paths []path
+	for _, name := range names {
+		paths = append(paths, l.paths[name])
+	}
+	return paths
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,15 +27,27 @@ type path struct {
 	client  *sshtest.Client
 	in      *sshtest.Netns // where ssh runs
 	options []string       // of ssh, beside those of the alias
-	bare    bool           // no process of a proxy stays in the way
+	wrapper []string       // a program that is called as ssh is, and its own options; nil: ssh
+	env     []string       // of it, beside the user's
+	life    time.Duration  // that a session is given; 0: patience
 	relays  func() []int   // what runs of us at the far end; nil: nothing does
+
+	bare      bool // no process of a proxy stays in the way
+	startOnly bool // nothing of a session passes through it
 }
 
 // patience bounds whatever waits for a peer.
 const patience = 2 * time.Minute
 
 func (p path) command(ctx context.Context, remote string) *exec.Cmd {
-	return p.in.Enter(p.client.Command(ctx, append(slices.Clone(p.options), p.alias, remote)...))
+	words := append(slices.Clone(p.wrapper), "-F", p.client.Config)
+	if p.wrapper == nil {
+		words = []string{"ssh", "-F", p.client.Config}
+	}
+	words = append(append(words, p.options...), p.alias, remote)
+	cmd := p.client.Run(ctx, words[0], words[1:]...)
+	cmd.Env = append(cmd.Env, p.env...)
+	return p.in.Enter(cmd)
 }
 
 // session is a running ssh. Its ends are blocking descriptors, not files of the
@@ -52,7 +65,7 @@ const ready = "ready\n"
 // open logs in and returns when the remote command has begun. The caller closes
 // the session.
 func (p path) open(ctx context.Context, remote string) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.life, patience))
 	s := &session{cmd: p.command(ctx, "echo ready; "+remote), in: -1, out: -1, cancel: cancel}
 	err := s.start()
 	if err == nil {
@@ -139,6 +152,9 @@ func (s *session) close() (err error) {
 	}
 	return err
 }
+
+// kill ends ssh, and so a read or write that waits.
+func (s *session) kill() { s.cancel() }
 
 func (s *session) read(p []byte) (int, error) {
 	for {

@@ -5,8 +5,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"time"
 )
 
 // legend says how the tables are read.
@@ -20,8 +22,13 @@ internal/bench, beside the code that takes it.
 // group is a set of figures taken under the same conditions.
 type group struct {
 	name, title string
+	notes       []string // below the table
 	figures     []*figure
 	round       func(ctx context.Context, n int) error
+	rounds      int // at most; 0: as many as there are
+
+	longest time.Duration // of its rounds
+	failed  bool          // and so given up
 }
 
 // figure is one quantity of several paths.
@@ -53,26 +60,33 @@ func (f *figure) add(path string, v float64) {
 	f.samples[path] = append(f.samples[path], v)
 }
 
-// ratios of a path to another, round by round.
-func (f *figure) ratios(path, of string) []float64 {
-	var r []float64
-	for i, v := range f.samples[path] {
-		r = append(r, v/f.samples[of][i])
+// ratios of a path to another, round by round; none if the figure is not of both.
+// A round that failed may have left one of them without a sample.
+func (f *figure) ratios(path, of string) (r []float64) {
+	if !slices.Contains(f.paths, of) {
+		return nil
+	}
+	for i := range min(len(f.samples[path]), len(f.samples[of])) {
+		r = append(r, f.samples[path][i]/f.samples[of][i])
 	}
 	return r
 }
 
 // row is a line of the table after its first cell.
 func (f *figure) row(path string) []string {
+	if len(f.samples[path]) == 0 {
+		return []string{path, "none", "", "", "", "", ""}
+	}
 	mid, low, high := spread(f.samples[path])
 	cells := []string{path, number(mid), number(low), number(high), "", "", ""}
 	w, wanted := f.wants[path]
-	if !wanted {
+	ratios := f.ratios(path, w.of)
+	if !wanted || w.of != "" && len(ratios) == 0 {
 		return cells
 	}
 	judged, unit := mid, f.unit
 	if w.of != "" {
-		m, l, h := spread(f.ratios(path, w.of))
+		m, l, h := spread(ratios)
 		cells[4] = fmt.Sprintf("%.3f (%.2f to %.2f) x %s", m, l, h, w.of)
 		judged, unit = m, "x"
 	}
@@ -123,7 +137,7 @@ func tables(groups []*group) string {
 	var b strings.Builder
 	var missed []string
 	for _, g := range groups {
-		fmt.Fprintf(&b, "\n## %s\n%s\n\n", g.name, g.title)
+		fmt.Fprintf(&b, "\n## %s\n%s\n%s\n\n", g.name, g.title, taken(g.figures))
 		rows := [][]string{{"figure", "path", "median", "min", "max", "ratio", "target", ""}}
 		for _, f := range g.figures {
 			name := f.name + ", " + f.unit
@@ -137,11 +151,29 @@ func tables(groups []*group) string {
 			}
 		}
 		b.WriteString(grid(rows))
+		if len(g.notes) > 0 {
+			b.WriteString("\n- " + strings.Join(g.notes, "\n- ") + "\n")
+		}
 	}
 	if len(missed) == 0 {
 		return b.String() + "\nEvery target is met.\n"
 	}
 	return b.String() + "\nNot met:\n- " + strings.Join(missed, "\n- ") + "\n"
+}
+
+// taken says how often the figures were.
+func taken(figures []*figure) string {
+	least, most := math.MaxInt, 0
+	for _, f := range figures {
+		for _, path := range f.paths {
+			n := len(f.samples[path])
+			least, most = min(least, n), max(most, n)
+		}
+	}
+	if least == most {
+		return fmt.Sprintf("Samples of a figure: %d.", most)
+	}
+	return fmt.Sprintf("Samples of a figure: %d to %d.", least, most)
 }
 
 // grid is a Markdown table that can be read as it stands.

@@ -16,12 +16,14 @@ type trial struct {
 	every  time.Duration // the interval of keys; 0: each waits for the one before
 	starts int           // whole sessions of a round
 
-	down, up, cpuDown, cpuUp, whole, echo figure
-	relayDown, relayUp                    figure // of paths with a relay
+	starters []path // beside paths, whose start is all that is taken
+
+	down, up, cpuDown, cpuUp, whole, echo, echoTail figure
+	relayDown, relayUp                              figure // of paths with a relay
 }
 
 func newTrial(paths []path, every time.Duration) *trial {
-	t := &trial{paths: paths, every: every,
+	t := &trial{every: every,
 		down:      figure{name: "bulk down", unit: "MB/s"},
 		up:        figure{name: "bulk up", unit: "MB/s"},
 		cpuDown:   figure{name: "CPU of the proxy, down", unit: "s/GB"},
@@ -30,12 +32,20 @@ func newTrial(paths []path, every time.Duration) *trial {
 		relayUp:   figure{name: "CPU of the relay, up", unit: "s/GB"},
 		whole:     figure{name: "ssh HOST true", unit: "ms"},
 		echo:      figure{name: "echo of a byte, p50", unit: "us"},
+		echoTail:  figure{name: "echo of a byte, p99", unit: "us"},
 	}
 	if every > 0 {
 		t.echo.name, t.echo.unit = "echo of a key every "+every.String()+", p50", "ms"
+		t.echoTail.name, t.echoTail.unit = "echo of a key every "+every.String()+", p99", "ms"
 	}
 	for _, p := range paths {
-		for _, f := range []*figure{&t.down, &t.up, &t.whole, &t.echo} {
+		t.whole.paths = append(t.whole.paths, p.name)
+		if p.startOnly {
+			t.starters = append(t.starters, p)
+			continue
+		}
+		t.paths = append(t.paths, p)
+		for _, f := range []*figure{&t.down, &t.up, &t.echo, &t.echoTail} {
 			f.paths = append(f.paths, p.name)
 		}
 		if !p.bare {
@@ -55,7 +65,7 @@ func (t *trial) figures() []*figure {
 	if len(t.relayDown.paths) > 0 {
 		all = append(all, &t.relayDown, &t.relayUp)
 	}
-	return append(all, &t.whole, &t.echo)
+	return append(all, &t.whole, &t.echo, &t.echoTail)
 }
 
 // round takes each figure of all paths before the next figure.
@@ -74,7 +84,7 @@ func (t *trial) round(ctx context.Context, n int) error {
 		t.relayUp.add(p.name, moved.relayUp)
 	}
 	for range t.starts {
-		for _, p := range paths {
+		for _, p := range append(rotated(t.paths, n), t.starters...) {
 			took, err := p.wholeSession(ctx)
 			if err != nil {
 				return err
@@ -87,7 +97,8 @@ func (t *trial) round(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		t.echo.add(p.name, t.echoValue(middle(times)))
+		t.echo.add(p.name, t.echoValue(quantile(times, 0.5)))
+		t.echoTail.add(p.name, t.echoValue(quantile(times, 0.99)))
 	}
 	return nil
 }
