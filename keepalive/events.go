@@ -10,8 +10,11 @@ import (
 )
 
 const (
-	// watchTick is how often the clocks are looked at for a sleep or a stop.
+	// watchTick is how often the clocks are looked at for a sleep or a stop where
+	// the system does not tell of them.
 	watchTick = 2 * time.Second
+	// slowTick is it where it does: of a freezer of cgroups it tells nothing.
+	slowTick = 30 * time.Second
 	// quiet ends a burst of changes: DHCP brings a link, an address, and a
 	// moment later the route that matters.
 	quiet = 250 * time.Millisecond
@@ -29,7 +32,8 @@ const (
 // goroutine. A nil *Events never tells anything.
 type Events struct {
 	log     *slog.Logger
-	changed chan struct{} // has an element when the source saw a change
+	changed chan struct{} // has an element when a source saw a change
+	set     chan struct{} // has an element when the wall clock was set
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
@@ -51,20 +55,42 @@ func NewEvents(log *slog.Logger) *Events {
 		log.Debug("the system tells of no network changes: polling", "error", err)
 		src = poller{addresses}
 	}
-	return newEvents(log, src, time.Now)
+	clocks, err := openClocks()
+	if err != nil {
+		log.Debug("the system tells of no sleep: looking at the clocks", "error", err)
+	}
+	return newEvents(log, src, clocks, time.Now)
 }
 
-func newEvents(log *slog.Logger, src source, wall func() time.Time) *Events {
+// clocks tells when to look at the clocks.
+type clocks interface {
+	// watch calls set when the wall clock was set, also by a sleep, and continued
+	// when the process goes on after a stop, until ctx ends, or an error.
+	watch(ctx context.Context, set, continued func()) error
+}
+
+func newEvents(log *slog.Logger, src source, clocks clocks, wall func() time.Time) *Events {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &Events{
 		log: log, cancel: cancel,
 		changed:     make(chan struct{}, 1),
+		set:         make(chan struct{}, 1),
 		subscribers: map[chan struct{}]bool{},
 	}
 	clock := newClock(wall)
-	// Both end with Close, which waits for them.
+	tick := watchTick
+	// All end with Close, which waits for them.
+	if clocks != nil {
+		tick = slowTick
+		e.running.Go(func() {
+			err := clocks.watch(ctx, func() { notify(e.set) }, func() { notify(e.changed) })
+			if ctx.Err() == nil {
+				log.Debug("no more news of the clocks", "error", err)
+			}
+		})
+	}
 	e.running.Go(func() { e.listen(ctx, src) })
-	e.running.Go(func() { e.run(ctx, clock) })
+	e.running.Go(func() { e.run(ctx, clock, tick) })
 	return e
 }
 
@@ -106,8 +132,8 @@ func (e *Events) listen(ctx context.Context, src source) {
 }
 
 // run makes events of changes and of time that was missed.
-func (e *Events) run(ctx context.Context, clock *clock) {
-	ticks := time.NewTicker(watchTick)
+func (e *Events) run(ctx context.Context, clock *clock, tick time.Duration) {
+	ticks := time.NewTicker(tick)
 	defer ticks.Stop()
 	end := time.NewTimer(quiet) // of the burst
 	defer end.Stop()
@@ -118,8 +144,12 @@ func (e *Events) run(ctx context.Context, clock *clock) {
 		case <-ctx.Done():
 			return
 		case <-ticks.C:
-			slept, stopped := clock.jumped(), clock.stopped(watchTick)
+			slept, stopped := clock.jumped(), clock.stopped(tick)
 			if !slept && !stopped {
+				continue
+			}
+		case <-e.set:
+			if !clock.jumped() {
 				continue
 			}
 		case <-e.changed:

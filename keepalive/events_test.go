@@ -39,7 +39,7 @@ func (s script) watch(ctx context.Context, changed func()) error {
 func told(t *testing.T, d time.Duration, src source, wall func() time.Time) (at []time.Duration) {
 	t.Helper()
 	start := time.Now()
-	e := newEvents(quietly, src, wall)
+	e := newEvents(quietly, src, nil, wall)
 	defer e.Close()
 	events, cancel := e.Subscribe()
 	defer cancel()
@@ -149,7 +149,7 @@ func TestStop(t *testing.T) {
 
 func TestSubscribers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newEvents(quietly, script{at: ms(1000, 2000, 3000)}, time.Now)
+		e := newEvents(quietly, script{at: ms(1000, 2000, 3000)}, nil, time.Now)
 		a, cancelA := e.Subscribe()
 		defer cancelA()
 		b, cancelB := e.Subscribe()
@@ -202,7 +202,7 @@ func TestPoll(t *testing.T) {
 // One that cannot go on is replaced by polling, which does not tell of changes
 // that there are not.
 func TestSourceFails(t *testing.T) {
-	e := newEvents(quietly, script{at: ms(1), err: errors.New("broken")}, time.Now)
+	e := newEvents(quietly, script{at: ms(1), err: errors.New("broken")}, nil, time.Now)
 	events, _ := e.Subscribe()
 	<-events
 	e.Close() // would hang if polling knew no end

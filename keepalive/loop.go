@@ -40,8 +40,8 @@ const (
 	// settled is the silence below which a peer is taken to be there still when
 	// the network has changed.
 	settled = time.Second
-	// tick is how often the loop compares the clocks, so that a machine that
-	// has slept probes at once: the monotonic clock stands still in a sleep.
+	// tick is how often a loop without Events compares the clocks, so that a machine
+	// that has slept probes at once: the monotonic clock stands still in a sleep.
 	tick = 5 * time.Second
 	// jump is the difference between the clocks that means a sleep, and how late
 	// a timer is that means that the process was stopped.
@@ -122,7 +122,11 @@ func (l *Loop) next() time.Duration {
 	if silence >= l.Interval {
 		due = min(silence+l.Interval, l.giveUp())
 	}
-	return min(max(due-silence, time.Millisecond), tick)
+	wait := max(due-silence, time.Millisecond)
+	if l.Events == nil {
+		wait = min(wait, tick)
+	}
+	return wait
 }
 
 func (l *Loop) giveUp() time.Duration { return max(l.GiveUp, 2*l.Interval) }
