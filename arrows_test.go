@@ -15,17 +15,18 @@ var arrows = map[string][]string{
 	"config":    {"pattern"},
 	"demo":      {},
 	"doctor":    {},
-	"hop":       {"auth", "keepalive"},
+	"hop":       {"auth", "internal/nowait", "keepalive"},
 	"keepalive": {},
 	"pattern":   {},
 	"prompt":    {},
-	"proxy":     {"hop", "keepalive", "stream"},
-	"relay":     {"keepalive", "stream"},
+	"proxy":     {"hop", "internal/nowait", "keepalive", "stream"},
+	"relay":     {"internal/nowait", "keepalive", "stream"},
 	"setup":     {"config", "pattern"},
 	"state":     {},
 	"stream":    {},
 	"wrapper":   {"config"},
 
+	"internal/nowait":  {},
 	"relay/stay-relay": {"relay"},
 }
 

@@ -477,5 +477,6 @@ func TestDoctorIdle(t *testing.T) {
 		}
 	}
 	found, _ = c.ask("--idle", "--idle-max", "10s", "talks")
-	want(t, found, "idle", doctor.OK, "the host itself says something within 2 s", "")
+	// sshd's second may be two, and the first silence that it cuts short the next.
+	want(t, found, "idle", doctor.OK, "talks: nothing died: the host itself says something within ", "")
 }

@@ -286,17 +286,17 @@ func TestLines(t *testing.T) {
 	now := time.Date(2026, 1, 2, 14, 30, 0, 0, time.UTC)
 	s := status{
 		sessions: []state.Session{
-			{Host: "it", Route: "resume target via jé", Started: now.Add(-3 * time.Hour), State: state.Connected, BytesUp: 1500, BytesDown: 20,
+			{Host: "it", Route: "resume target via jé", Started: now.Add(-3 * time.Hour), Updated: now, State: state.Connected, BytesUp: 1500, BytesDown: 20,
 				RTT: state.Seconds(23 * time.Millisecond), Missed: 1, Reattaches: 2,
 				Event: "reattached after 12s", EventTime: now.Add(-28 * time.Minute), Error: "cut\x1b[2J"},
-			{Host: "a\x07b", Route: "direct", Started: now, State: state.Waiting, Error: "no route\nto host", EventTime: now.Add(-24 * time.Hour)},
+			{Host: "a\x07b", Route: "direct", Started: now, Updated: now.Add(-time.Minute), State: state.Waiting, Error: "no route\nto host", EventTime: now.Add(-24 * time.Hour)},
 		},
 		failures: []state.Failure{{Host: "h\u009b", Time: now, Error: "denied\r"}},
 	}
 	want := []string{
 		"HOST      ROUTE                 AGE    UP      DOWN  RTT    MISSED  REATTACHED  EVENT\n",
 		"it        resume target via jé  3h00m  1.5 kB  20 B  23 ms  1       2           reattached after 12s at 14:02; before: cut\\u001b[2J\n",
-		"a\\u0007b  direct                0.0s   0 B     0 B   -      0       0           waiting for a connection: no route to host (since Jan 1 14:30)\n",
+		"a\\u0007b  direct                0.0s   0 B     0 B   -      0       0           waiting for a connection: no route to host (since Jan 1 14:30) (as of 14:29:00)\n",
 		"\n",
 		"2026-01-02T14:30:00Z  h\\u009b  denied\n",
 	}
@@ -336,7 +336,7 @@ func TestScreen(t *testing.T) {
 		t.Errorf("got %q, %v, want no sessions", got, err)
 	}
 	for i := range 9 {
-		if err := dir.WriteFailure(state.Failure{Host: fmt.Sprint(i)}); err != nil {
+		if err := dir.WriteFailure(state.Failure{Host: fmt.Sprint(i), Time: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -22,7 +22,7 @@ const (
 	farewellTime  = 5 * time.Second
 	maxHandshakes = 64
 	// defaultStreams and defaultMemory are the limits of a Server.
-	defaultStreams = 256
+	defaultStreams = 1024
 	defaultMemory  = 256 << 20
 )
 
@@ -33,7 +33,7 @@ type Server struct {
 	// client wants idle connections probed; 0 is never.
 	Dial func(ctx context.Context, target string, interval time.Duration) (net.Conn, error)
 
-	MaxStreams int   // 0: 256
+	MaxStreams int   // 0: 1024
 	MaxMemory  int64 // bytes in all buffers, beyond which streams get small ones; 0: 256 MiB
 
 	mu         sync.Mutex // guards what follows
