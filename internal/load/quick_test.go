@@ -1,0 +1,85 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ssh-stay/internal/sshtest"
+)
+
+// TestMain is also the ends of the bulk sessions.
+func TestMain(m *testing.M) {
+	if peer := peerMain(os.Args); peer >= 0 {
+		os.Exit(peer)
+	}
+	os.Exit(m.Run())
+}
+
+// TestQuick plays every load, small: no byte, session or start may be lost. What
+// the figures are is the machine's, which may be busy.
+func TestQuick(t *testing.T) {
+	sshtest.Leaks(t)
+	for _, l := range loads() {
+		t.Run(l.name, func(t *testing.T) {
+			size := quickSizes()
+			size.tell = t.Logf
+			got, err := l.play(t.Context(), size)
+			if err := errors.Join(err, got.lost()); err != nil {
+				t.Error(err)
+			}
+			t.Log(markdown([]*table{got}))
+		})
+	}
+}
+
+// TestLost kills the proxies of a typist and of a bulk session: both count as lost,
+// and are told with what their ssh has said.
+func TestLost(t *testing.T) {
+	sshtest.Leaks(t)
+	s, err := newScene(sizes{tell: t.Logf}, hosts{jump: roomy(), target: roomy()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	c, err := s.gather(t.Context(), s.ways()[0], 2, 1, transfer{rate: 1e6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	killed := []*session{c.typists[0].session, c.bulks[0].session}
+	pids, err := proxiesOf(killed...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range killed {
+		<-s.exited
+	}
+	if got := c.over(); got != 2 {
+		t.Errorf("%d sessions are over, want 2", got)
+	}
+	if err := c.typists[0].key(time.Now()); err == nil || !strings.Contains(err.Error(), "exit status 255, stderr") {
+		t.Errorf("a key to a dead session: %v, want its exit status and stderr", err)
+	}
+	var got table
+	if err := c.finish(&got); err == nil || strings.Count(err.Error(), "exit status 255, stderr") != 2 || !strings.Contains(err.Error(), "FAIL: ") {
+		t.Errorf("finish: %v, want the ends of two sessions, and the bytes of one", err)
+	}
+	if of := got.figures[0].of[plain]; of != 1 || got.lost() == nil {
+		t.Errorf("%v INTACT and %v, want 1 and a loss", of, got.lost())
+	}
+}
