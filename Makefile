@@ -63,8 +63,8 @@ fuzz: ## each native fuzz target for FUZZTIME
 		'out=$$($(GO) test $$0 -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -parallel 1 2>&1); \
 		code=$$?; echo "$$0 $$1"; echo "$$out" | tail -n 30; exit $$code'
 
-load: peers ## hundreds of sessions: idle, bulk, starts, a slow reader; about 40 minutes
-	$(GO) run ./internal/load
+load: peers ## hundreds of sessions: idle, bulk, starts, a slow reader; written to LOAD.md: 45 minutes
+	$(GO) run ./internal/load -out LOAD.md
 
 # A seed a millisecond and core, about. Each run begins at another one.
 SEEDS ?= 2000000
