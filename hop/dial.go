@@ -36,7 +36,11 @@ func (e *OpenError) Error() string {
 func (h *Hop) Dial(ctx context.Context, host string, port int) (net.Conn, error) {
 	stop := context.AfterFunc(ctx, func() { h.conn.Close() })
 	defer stop()
-	go h.noDelay.Do(h.clearNagle) // ends with the request or the hop
+	if h.rekeysSoon {
+		h.noDelay.Do(h.clearNagle)
+	} else {
+		go h.noDelay.Do(h.clearNagle) // ends with the request or the hop
+	}
 	payload := ssh.Marshal(struct {
 		Host       string
 		Port       uint32
@@ -99,10 +103,16 @@ func (h *Hop) openError(ctx context.Context, target string, err error) error {
 	return net.ErrClosed
 }
 
+// soon is less than moves over a hop before its no-op session is closed, which
+// takes two round trips: a channel moves 2 MiB in each at most.
+const soon = 64 << 20
+
 // clearNagle runs a no-op on the hop. sshd before OpenSSH 10.1 sets
 // TCP_NODELAY only when a session starts, and without it holds back every
 // small packet of a forwarded connection for a round trip: measured at 100 ms,
-// half the upload and 60 ms more of echo. A refusal costs nothing else.
+// half the upload and 60 ms more of echo. A refusal costs nothing else. The
+// session must be closed before a key exchange of ours: x/crypto/ssh 0.58 reads
+// no more while it waits with its answer to the host's close for the end of one.
 func (h *Hop) clearNagle() {
 	version := string(h.client.ServerVersion())
 	if !holdsNagle(version) {

@@ -79,9 +79,10 @@ type Hop struct {
 	interval time.Duration // of the probes
 	rtt      atomic.Int64  // nanoseconds; see Stats
 
-	noDelay sync.Once     // guards the one no-op session
-	over    chan struct{} // closed when the library takes no more packets
-	done    chan struct{} // closed when the connection has ended
+	noDelay    sync.Once     // guards the one no-op session
+	rekeysSoon bool          // perhaps before that is closed
+	over       chan struct{} // closed when the library takes no more packets
+	done       chan struct{} // closed when the connection has ended
 
 	mu     sync.Mutex // guards closed and err
 	closed bool       // Close was called: the end is no error
@@ -124,6 +125,7 @@ func Dial(ctx context.Context, cfg *Config, dial DialFunc) (*Hop, error) {
 	}
 	start := time.Now()
 	h := &Hop{name: cfg.Name, log: cfg.Log, conn: newConn(below), interval: cfg.Interval, over: make(chan struct{}), done: make(chan struct{})}
+	h.rekeysSoon = cfg.RekeyBytes > 0 && cfg.RekeyBytes < soon
 	// NewClientConn knows no context and has no deadline of its own.
 	stop := context.AfterFunc(ctx, func() { h.conn.Close() })
 	h.client, err = h.handshake(ctx, cfg)
