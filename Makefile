@@ -37,10 +37,11 @@ demo: build ## ssh behind an idle firewall, with and without ssh-stay
 peers: ## install what the tests talk to, as root; else name what is missing
 	./testdata/peers.sh
 
-# -p 1: the packages' tests start servers and measure silence; two cores.
-# The relay once more as a release carries it.
+# Two packages at once, for two cores: most of their tests wait. The faults have
+# the machine to themselves. The relay once more as a release carries it.
 test: peers relays ## all tests
-	$(GO) test -p 1 -count=1 -timeout 12m ./...
+	$(GO) test -p 2 -count=1 -timeout 15m $$($(GO) list ./... | grep -v '/faults$$')
+	$(GO) test -count=1 -timeout 10m ./internal/faults
 	$(GO) test -tags relays -count=1 -run 'Upload|Install|Client' ./relay
 
 lint: relays ## gofmt, vet on three systems, staticcheck
@@ -63,15 +64,15 @@ fuzz: ## each native fuzz target for FUZZTIME
 		'out=$$($(GO) test $$0 -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -parallel 1 2>&1); \
 		code=$$?; echo "$$0 $$1"; echo "$$out" | tail -n 30; exit $$code'
 
-load: peers ## hundreds of sessions: idle, bulk, starts, a slow reader; written to LOAD.md: 45 minutes
-	$(GO) run ./internal/load -out LOAD.md
+load: peers ## hundreds of sessions: idle, bulk, starts, a slow reader; written to docs/load.md: 45 minutes
+	$(GO) run ./internal/load -out docs/load.md
 
 # A seed a millisecond and core, about. Each run begins at another one.
 SEEDS ?= 2000000
 SEED  ?= $(shell date +%s)000
 RUNS  ?= 50
 soak: peers ## every fault RUNS times at random moments, and the stream under millions of seeds
-	FAULTS_RUNS=$(RUNS) FAULTS_SEED=$(SEED) $(GO) test ./internal/faults -run 'TestMatrix$$' -count=1 -timeout 0 -v
+	FAULTS_RUNS=$(RUNS) FAULTS_SEED=$(SEED) FAULTS_TABLE=$(CURDIR)/docs/faults.md $(GO) test ./internal/faults -run 'TestMatrix$$' -count=1 -timeout 0 -v
 	STREAM_SEEDS=$(SEEDS) STREAM_SEED=$(SEED) $(GO) test ./stream -run 'TestSimulation$$' -count=1 -timeout 0 -v
 
 vscode-table: peers ## the table of docs/vscode.md, in real time: 4 minutes
