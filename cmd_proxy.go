@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -162,18 +163,19 @@ func runProxy(args []string) int {
 func (o *proxyOptions) proxy(ctx context.Context, cancel context.CancelCauseFunc, stdin, stdout *os.File, log *slog.Logger) error {
 	client := proxy.NewClient(stdin, stdout)
 	dialed := make(chan struct{})
-	go func() { // ends with the client or the dial
+	go func() { // ends with the client or the first connection
 		select {
 		case <-client.Gone():
 			end(cancel, proxy.ErrClientGone)
 		case <-dialed:
 		}
 	}()
-	conn, pass, err := o.dial(ctx, stdout, log)
+	connected := sync.OnceFunc(func() { close(dialed) })
+	conn, pass, err := o.dial(ctx, client, stdout, connected, log)
 	if err != nil {
 		return &noConnection{err}
 	}
-	close(dialed)
+	connected()
 	defer conn.Close()
 	if _, resumed := conn.Conn.(*stream.Stream); !resumed {
 		o.person.forget()
@@ -210,8 +212,9 @@ func (o *proxyOptions) part(conn *proxy.Conn, err error) error {
 }
 
 // dial makes the plan and dials its route, anew for each hop that turns out to be
-// one for ssh. pass says that the socket goes to ssh.
-func (o *proxyOptions) dial(ctx context.Context, stdout *os.File, log *slog.Logger) (conn *proxy.Conn, pass bool, err error) {
+// one for ssh. connected is called when there is a connection that client may yet
+// have to give up for another. pass says that the socket goes to ssh.
+func (o *proxyOptions) dial(ctx context.Context, client *proxy.Client, stdout *os.File, connected func(), log *slog.Logger) (conn *proxy.Conn, pass bool, err error) {
 	waiting := newWaiting(o.alias, o)
 	defer waiting.stop()
 	o.delegated = map[string]bool{}
@@ -227,12 +230,16 @@ func (o *proxyOptions) dial(ctx context.Context, stdout *os.File, log *slog.Logg
 			o.goOnWithout(errors.New(plan.unresumed))
 		}
 		plan.route.Retrying, plan.route.Asked = waiting.because, func() bool { return plan.left || o.person.asked.Load() }
+		plan.route.Listening = func() { connected(); waiting.pause() }
 		o.record.dir, o.record.host, o.record.route = state.Default(), escape(o.alias), plan.words()
 		warning := o.warnOfTimeout(plan.settings.ConnectTimeout)
-		if plan.resume != nil {
+		switch {
+		case plan.resume != nil:
 			conn, err = o.dialResumed(ctx, plan, log)
-		} else {
+		case pass:
 			conn, err = plan.route.Dial(ctx)
+		default:
+			conn, err = plan.route.Meet(ctx, client)
 		}
 		warning.Stop()
 		if why, ok := plan.notResumable(err); ok {

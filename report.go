@@ -151,6 +151,7 @@ func hints(err error, host string) []string {
 		loop    *config.LoopError
 		expired *stream.ExpiredError
 		refused *stream.RefusedError
+		dropped *hop.DroppedError
 	)
 	if of := setupHints(err); of != nil {
 		return of
@@ -179,6 +180,8 @@ func hints(err error, host string) []string {
 		return []string{fmt.Sprintf("in sshd_config of %s: AllowTcpForwarding yes, and PermitOpen %s or any", open.Hop, open.Target)}
 	case errors.As(err, &gaveUp) && at != nil:
 		return []string{fmt.Sprintf("%s takes connections but does not finish the SSH handshake: ssh -v %s", hopName, hopName)}
+	case errors.As(err, &gaveUp) && errors.As(err, &dropped):
+		return []string{fmt.Sprintf("to try for longer, under \"Host %s\": ConnectTimeout or StayPatience", host)}
 	case errors.As(err, &gaveUp):
 		return []string{fmt.Sprintf("the network seems down; to wait longer, under \"Host %s\": ConnectTimeout or StayPatience", host)}
 	case errors.As(err, &setting):
@@ -202,19 +205,23 @@ func portFlag(name string) string {
 // waiting tells the user once, when dialing takes long.
 type waiting struct {
 	timer *time.Timer
+	since time.Time
 
-	mu  sync.Mutex // guards why
-	why error
+	mu     sync.Mutex // guards what follows
+	why    error
+	paused bool
+	told   bool
 }
 
 func newWaiting(host string, o *proxyOptions) *waiting {
-	w := &waiting{}
+	w := &waiting{since: time.Now()}
 	w.timer = time.AfterFunc(waitNotice, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if o.person.asked.Load() {
+		if w.told || o.person.asked.Load() {
 			return
 		}
+		w.told = true
 		if w.why != nil {
 			o.say("%s: still connecting: %v", host, w.why)
 		} else {
@@ -224,10 +231,23 @@ func newWaiting(host string, o *proxyOptions) *waiting {
 	return w
 }
 
+// because says why there is a wait, which goes on after a pause.
 func (w *waiting) because(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.why = err
+	if w.paused && !w.told {
+		w.timer.Reset(max(0, waitNotice-time.Since(w.since)))
+	}
+	w.paused = false
+}
+
+// pause says that it is not the dialing that is waited for.
+func (w *waiting) pause() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.paused = true
+	w.timer.Stop()
 }
 
 func (w *waiting) stop() { w.timer.Stop() }

@@ -14,6 +14,11 @@ type Client struct {
 	// in and out share their descriptors.
 	held [2]*os.File
 
+	// Of Meet, for Splice: what the client has said so far, as far as a host may
+	// have to be told it again, and a read of in that is under way.
+	said  []byte
+	ahead readAhead
+
 	close, leave sync.Once
 }
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -47,13 +48,20 @@ type Route struct {
 	// Asked, if not nil, says whether the user was asked something: then no
 	// other attempt is made, which would ask again.
 	Asked func() bool
-	Log   *slog.Logger
+	// Listening, if not nil, is told whenever Meet has a connection, and waits no
+	// longer for the route but for what the host says.
+	Listening func()
+	Log       *slog.Logger
 }
 
 // Conn is a dialed route. Close closes the hops below it too.
 type Conn struct {
 	net.Conn
 	path *Path // nil where there is none
+
+	// Of Meet, for Splice: what was heard, and a read that is under way.
+	heard []byte
+	ahead readAhead
 
 	up, down atomic.Int64 // bytes that went through our hands: see Stats
 }
@@ -161,11 +169,11 @@ func (r *Route) hold(ctx context.Context, dial func(context.Context) error) erro
 			return r.ended(ctx, last, err)
 		}
 		pause, again := wait.NextBackOff(), temporary(err)
-		if dropped := (*hop.DroppedError)(nil); errors.As(err, &dropped) {
-			pause, again = droppedWait(drops, dropped.Said != "")
+		if said, ok := dropped(err); ok {
+			pause, again = droppedWait(drops, said)
 			drops++
 		}
-		if !again || r.Asked != nil && r.Asked() {
+		if !again || r.Asked != nil && r.Asked() && !r.keepsHops(err) {
 			return err
 		}
 		last = err
@@ -177,6 +185,25 @@ func (r *Route) hold(ctx context.Context, dial func(context.Context) error) erro
 			return r.ended(ctx, last, err)
 		}
 	}
+}
+
+// dropped says whether a host has closed before its banner, and whether it said
+// why. A reset may come before we know that the connection was made.
+func dropped(err error) (said, ok bool) {
+	var drop *hop.DroppedError
+	var failed *ConnectError
+	if errors.As(err, &drop) {
+		return drop.Said != "", true
+	}
+	return false, errors.As(err, &failed) && errors.Is(err, syscall.ECONNRESET)
+}
+
+// keepsHops says whether an error is of Meet's, after which no hop asks anybody
+// again. A route without hops may begin with a command that does.
+func (r *Route) keepsHops(err error) bool {
+	var drop *hop.DroppedError
+	var target *ConnectError
+	return len(r.Legs) > 0 && errors.As(err, &drop) && errors.As(err, &target)
 }
 
 // droppedWait is the pause after the n-th time that a host has closed before its

@@ -117,7 +117,7 @@ func copyUp(peer *Conn, client *Client) error {
 	buf := make([]byte, size)
 	in := from(client.in)
 	for grown := false; ; {
-		n, err := in.Read(buf)
+		n, err := client.ahead.read(in, buf)
 		if n >= hopSize && !grown { // as much as ssh's pipe held: this is bulk
 			grown = true
 			growPipe(client.in, pipeSize)
@@ -146,22 +146,56 @@ func inputEnd(err error) error {
 	return fmt.Errorf("read stdin: %w", err)
 }
 
-// copyDown delivers what the peer sends until its EOF. From TCP to a pipe or
-// socket io.Copy splices in the kernel; not all else takes that.
+// copyDown delivers what the peer sends until its EOF.
 func copyDown(client *Client, peer *Conn) error {
-	var err error
-	if tcp, ok := peer.Conn.(*net.TCPConn); ok && isPipeOrSocket(client.out) {
-		_, err = io.Copy(client.out, tcp)
-	} else if s, ok := peer.Conn.(*stream.Stream); ok { // which acknowledges what was taken
-		_, err = s.WriteTo(&pipeWriter{out: client.out, to: to(client.out)})
-	} else {
-		_, err = io.CopyBuffer(writerOnly{to(client.out)}, counter{peer}, make([]byte, hopSize))
+	err := copyHeard(client, peer)
+	if err == nil {
+		err = copyRest(client, peer)
+	}
+	if err == io.EOF {
+		return nil
 	}
 	err = judge(err)
 	if err == ErrClientGone {
 		client.left()
 		io.Copy(io.Discard, peer) // see farewell
 	}
+	return err
+}
+
+// copyHeard delivers what Meet has heard, and what it was about to hear. It
+// returns io.EOF if that is all.
+func copyHeard(client *Client, peer *Conn) error {
+	if peer.ahead == nil {
+		return nil
+	}
+	deliver := func(p []byte) error {
+		peer.down.Add(int64(len(p)))
+		_, err := to(client.out).Write(p)
+		return err
+	}
+	if err := deliver(peer.heard); err != nil {
+		return err
+	}
+	last := <-peer.ahead
+	if err := deliver(last.b); err != nil {
+		return err
+	}
+	return last.err
+}
+
+// copyRest delivers from then on. From TCP to a pipe or socket io.Copy splices in
+// the kernel; not all else takes that.
+func copyRest(client *Client, peer *Conn) error {
+	if tcp, ok := peer.Conn.(*net.TCPConn); ok && isPipeOrSocket(client.out) {
+		_, err := io.Copy(client.out, tcp)
+		return err
+	}
+	if s, ok := peer.Conn.(*stream.Stream); ok { // which acknowledges what was taken
+		_, err := s.WriteTo(&pipeWriter{out: client.out, to: to(client.out)})
+		return err
+	}
+	_, err := io.CopyBuffer(writerOnly{to(client.out)}, counter{peer}, make([]byte, hopSize))
 	return err
 }
 
