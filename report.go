@@ -151,6 +151,7 @@ func hints(err error, host string) []string {
 		loop    *config.LoopError
 		expired *stream.ExpiredError
 		refused *stream.RefusedError
+		ended   *stream.EndedError
 		dropped *hop.DroppedError
 	)
 	if of := setupHints(err); of != nil {
@@ -163,7 +164,7 @@ func hints(err error, host string) []string {
 	switch {
 	case errors.As(err, &expired):
 		return []string{fmt.Sprintf("to keep sessions for longer, under \"Host %s\": StayKeep", host)}
-	case errors.As(err, &refused) && refused.Code == stream.CodeUnknown:
+	case errors.As(err, &refused) && refused.Code == stream.CodeUnknown, errors.As(err, &ended) && ended.Code == stream.CodeShutdown:
 		return []string{"its host was restarted, or ended it at logout (KillUserProcesses of logind.conf): loginctl enable-linger there"}
 	case errors.As(err, &unknown):
 		return []string{fmt.Sprintf("ssh%s %s    # shows the key, asks, and adds it to known_hosts", portFlag(unknown.Name), hopName)}

@@ -180,8 +180,8 @@ func playLogout(s *scene) {
 		s.WaitGone(pid, 5*time.Second)
 	}
 	t.clean(lost(2*time.Second, "the relay has gone", "the relay was ended"))
-	if !strings.Contains(t.said(), "KillUserProcesses") {
-		s.Errorf("stderr %q, want the cause of such an end", t.said())
+	if !strings.Contains(t.said(), "loginctl enable-linger") {
+		s.Errorf("stderr %q, want the cause of such an end, and what to do", t.said())
 	}
 }
 
