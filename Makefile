@@ -40,7 +40,7 @@ peers: ## install what the tests talk to, as root; else name what is missing
 # Two packages at once, for two cores: most of their tests wait. The faults have
 # the machine to themselves. The relay once more as a release carries it.
 test: peers relays ## all tests
-	$(GO) test -p 2 -count=1 -timeout 15m $$($(GO) list ./... | grep -v '/faults$$')
+	$(GO) test -p 2 -parallel 5 -count=1 -timeout 15m $$($(GO) list ./... | grep -v '/faults$$')
 	$(GO) test -count=1 -timeout 10m ./internal/faults
 	$(GO) test -tags relays -count=1 -run 'Upload|Install|Client' ./relay
 

@@ -124,6 +124,7 @@ func TestDelegatedResumes(t *testing.T) {
 // TestDelegatedDenied: a hop that refuses ssh is not tried again soon, and ssh
 // does not ask for a password on the terminal.
 func TestDelegatedDenied(t *testing.T) {
+	t.Parallel()
 	together(t, map[string]func(t *testing.T){
 		"terminal": func(t *testing.T) { testDelegatedDenied(t, nil) },
 		"askpass":  func(t *testing.T) { testDelegatedDenied(t, sshtest.For(t).Askpass(nil)) },

@@ -454,6 +454,7 @@ func TestDoctorMTU(t *testing.T) {
 // TestDoctorIdle: the firewall forgets after 3 s, and of the silences that are
 // tried 2 s are shorter and 4 s longer.
 func TestDoctorIdle(t *testing.T) {
+	t.Parallel()
 	c := newClinic(t)
 	firewall, err := sshtest.NewFirewall(3 * time.Second)
 	c.fail(err)

@@ -64,6 +64,7 @@ func resets(c *net.TCPConn) {
 // TestTargetDrops: an sshd that has as many logins under way as it may is dialed
 // again, and the real ssh does not know. Jump hosts are not logged in to again.
 func TestTargetDrops(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	full := w.Sshd(sshtest.SshdConfig{Lines: []string{"MaxStartups 1:100:1"}})
 	for alias, jump := range map[string]string{"full": "none", "full-behind": "j1,j2"} {
@@ -107,6 +108,7 @@ func TestTargetDrops(t *testing.T) {
 // TestDroppedBytes: the host that stays hears all that ssh has said, once, and ssh
 // hears that host alone.
 func TestDroppedBytes(t *testing.T) {
+	t.Parallel()
 	const size = 1 << 20
 	w := newWorld(t)
 	const version = "SSH-2.0-first\r\n"
@@ -166,6 +168,7 @@ func TestDroppedBytes(t *testing.T) {
 // TestDroppedForGood: when the tries or the time are over, ssh gets the host's
 // words as they came, and one line says why.
 func TestDroppedForGood(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, tc := range []struct {
 		name, said string
@@ -208,6 +211,7 @@ func TestDroppedForGood(t *testing.T) {
 // TestNotDropped: what is no refusal of sshd's, or is said to others than ssh, goes
 // through as ever, over one connection.
 func TestNotDropped(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	echoes := func(c *net.TCPConn) { io.Copy(c, c) }
 	inPieces := func(to string, pieces ...string) func(*net.TCPConn) { // and with to read, no reset
@@ -261,6 +265,7 @@ func TestNotDropped(t *testing.T) {
 
 // TestSilentTarget: one that says nothing is told all, and ends nothing.
 func TestSilentTarget(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, jump := range []string{"none", "j1"} {
 		t.Run(jump, func(t *testing.T) {
@@ -308,6 +313,7 @@ func TestSilentTarget(t *testing.T) {
 
 // TestEndInPause: who goes away, or is ended, between two tries is gone at once.
 func TestEndInPause(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, jump := range []string{"none", "j1"} {
 		for _, how := range []string{"gone", "SIGTERM"} {

@@ -73,6 +73,7 @@ func startSession(t *testing.T, name string, cmd *exec.Cmd) *session {
 // TestFirewall is what this program is for: a stateful firewall forgets idle
 // connections, stock ssh and nc hang, and ours live.
 func TestFirewall(t *testing.T) {
+	t.Parallel()
 	const forget = 3 * time.Second
 	rig := sshtest.For(t)
 	bin, client := rig.Build(), rig.Client()
@@ -216,6 +217,7 @@ func TestBudget(t *testing.T) {
 
 // TestNotice: a long wait is told once, on stderr, with its cause.
 func TestNotice(t *testing.T) {
+	t.Parallel()
 	rig := sshtest.For(t)
 	bin, client := rig.Build(), rig.Client()
 	link := rig.Link()

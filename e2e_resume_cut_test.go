@@ -137,6 +137,7 @@ func (r *resumed) misbehave(every int64, stop <-chan struct{}) {
 // TestResumeTime logs how long a session takes to answer again after a cut, and
 // after a time of refused connections has ended.
 func TestResumeTime(t *testing.T) {
+	t.Parallel()
 	const cuts = 100
 	r := newResumed(t, "target")
 	s := r.open("it", nil).hello()
@@ -169,6 +170,7 @@ func TestResumeTime(t *testing.T) {
 
 // TestResumeWaits is all that mostly waits, at once.
 func TestResumeWaits(t *testing.T) {
+	t.Parallel()
 	together(t, map[string]func(t *testing.T){"outages": testOutages, "ends": testEnds, "fallBack": testFallBacks})
 }
 

@@ -36,8 +36,11 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	rig := sshtest.For(t)
-	w := &world{Rig: rig, bin: rig.Build(), client: rig.Client()}
-	if err := w.client.Append("IgnoreUnknown Stay*"); err != nil {
+	w := &world{Rig: rig, client: rig.Client()}
+	// A name of its own, by which its processes are told from those of tests
+	// beside it.
+	w.bin = filepath.Join(w.client.Dir, "ssh-stay")
+	if err := errors.Join(os.Link(rig.Build(), w.bin), w.client.Append("IgnoreUnknown Stay*")); err != nil {
 		t.Fatal(err)
 	}
 	w.j1 = w.Host(w.client, "j1")
