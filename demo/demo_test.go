@@ -58,7 +58,7 @@ func TestDemo(t *testing.T) {
 			`.*flows forgotten: 1 of 2\n` +
 			`\nstock ssh  hangs: no answer in 1\.\d s after 1\.\d s of silence` +
 			`\nssh-stay   answers in \d+\.\d ms after 1\.\d s of silence\n` +
-			`.*Host \*\n    ProxyCommand ssh-stay proxy --alias %n --user %r %h %p\n$`},
+			`\nTo have this for your own hosts:\n\n    ssh-stay setup\n$`},
 		{"no keepalive", "silent", nil,
 			"the firewall forgot ssh-stay; ssh-stay did not answer", `ssh-stay   hangs: `},
 		{"no fault", "keepalive", func(d *Demo) { d.idle = time.Hour },

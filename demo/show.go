@@ -39,10 +39,9 @@ func (s *show) intro(idle time.Duration) {
 // advice ends a demo that went as it should.
 func (s *show) advice() {
 	s.blank()
-	s.text("To have this for your own hosts, put into ~/.ssh/config:")
+	s.text("To have this for your own hosts:")
 	s.blank()
-	s.text("Host *")
-	s.text("    ProxyCommand ssh-stay proxy --alias %%n --user %%r %%h %%p")
+	s.text("    ssh-stay setup")
 }
 
 // event prints one line with the time since the start.
