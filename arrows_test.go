@@ -27,7 +27,8 @@ var arrows = map[string][]string{
 	"wrapper":   {"config"},
 
 	"internal/nowait":  {},
-	"relay/stay-relay": {"relay"},
+	"internal/oneproc": {},
+	"relay/stay-relay": {"internal/oneproc", "relay"},
 }
 
 var libraries = map[string][]string{

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	_ "ssh-stay/internal/oneproc"
 	"ssh-stay/wrapper"
 )
 

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	runtime.GOMAXPROCS(runtime.NumCPU()) // which oneproc has taken from the tests
 	testscript.Main(m, map[string]func(){
 		"ssh-stay": func() { os.Exit(run(os.Args[1:])) },
 	})

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -20,10 +19,8 @@ import (
 // later than ssh would behind a plain hop.
 const giveUp = 15 * time.Minute
 
-// NewServer keeps streams, and connects them by TCP. One processor carries as
-// much for a fifth less CPU, as in the client: what costs is waking another.
+// NewServer keeps streams, and connects them by TCP.
 func NewServer() Server {
-	runtime.GOMAXPROCS(1)
 	return &stream.Server{Dial: dial}
 }
 

@@ -128,8 +128,8 @@ func livesFor(ctx context.Context, t *table, idlers []*idler, size sizes) (err e
 		}
 	}
 	// A session that is probed after each interval has had this many, but for the
-	// one that is due, and those that were typed into meanwhile.
-	due := float64(size.idle) * float64(size.idleOf/size.probed-1)
+	// one that is due, and what a busy machine adds to the intervals.
+	due := float64(size.idle) * (0.9*float64(size.idleOf/size.probed) - 1)
 	for _, i := range idlers {
 		t.add(i.way.name, "dropped", float64(i.over()), exactly(0))
 		t.add(i.way.name, "probes that the jump host has seen", float64(probes(i.jump)-i.probes), surely(atLeast(due)))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	_ "ssh-stay/internal/oneproc"
 	"ssh-stay/relay"
 )
 
