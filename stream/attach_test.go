@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -249,5 +250,47 @@ func TestHandshakesAreBounded(t *testing.T) {
 		if took := time.Since(start); took > handshakeTime*10/9+time.Second || srv.Busy() != 0 {
 			t.Errorf("ended after %v, busy with %d", took, srv.Busy())
 		}
+	})
+}
+
+// An ACK may be of bytes that came over the link before when the peer had already
+// said how much it has. They are not sent again.
+func TestAckOfLinkBefore(t *testing.T) {
+	const size, had = 100_000, 50_000
+	synctest.Test(t, func(t *testing.T) {
+		s := newStream(id{}, secret{}, nil)
+		near, far := newPipe(1 << 20)
+		before := s.attach(1, near, 0, 1<<20, 0)
+		s.Write(knownBytes(0, size))
+		if _, _, err := data(far, 0, size); err != nil {
+			t.Fatal(err)
+		}
+		s.lose(before, errReplaced)
+		before.running.Wait()
+
+		near, far = newPipe(1 << 10) // which takes a part of a frame
+		s.attach(2, near, had, 1<<20, 0)
+		synctest.Wait()
+		far.Write(appendPair(nil, kindAck, size, 1<<20))
+		synctest.Wait()
+		s.Write(knownBytes(size, 1000))
+		for again := 0; ; {
+			f, err := readFrame(far)
+			if err != nil {
+				t.Fatalf("after %d bytes again: %v, and %v", again, err, s.Err())
+			}
+			if f.kind == kindData && f.offset >= size {
+				if f.offset != size || !bytes.Equal(f.data, knownBytes(size, 1000)) || again > had/2 {
+					t.Errorf("got %d bytes at %d, and %d before again", len(f.data), f.offset, again)
+				}
+				break
+			}
+			again += len(f.data)
+		}
+		far.Write(appendPair(nil, kindAck, size+1001, 1<<20)) // what was never sent
+		if <-s.Done(); !strings.Contains(s.Err().Error(), "acknowledged 101001 of 101000") {
+			t.Errorf("got %v, want a violation", s.Err())
+		}
+		synctest.Wait()
 	})
 }

@@ -446,11 +446,14 @@ func (s *Stream) arrivedLocked(l *link, f frame) error {
 }
 
 // ackedLocked drops what the peer has taken. Acknowledgements may overtake each
-// other on their channels; a smaller one says nothing new.
+// other on their channels; a smaller one says nothing new. One may be of more than
+// this link has sent: of what came over the one before after the peer had said, in
+// its request, how much it has.
 func (s *Stream) ackedLocked(l *link, f frame) error {
-	if f.offset > s.sent {
-		return violation("acknowledged %d of %d", f.offset, s.sent)
+	if f.offset > s.furthest {
+		return violation("acknowledged %d of %d", f.offset, s.furthest)
 	}
+	s.sent = max(s.sent, f.offset)
 	now := time.Now()
 	if n := int(f.offset - min(f.offset, s.acked)); n > 0 && s.bye == nil {
 		s.out.discard(n)
