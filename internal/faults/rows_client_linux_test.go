@@ -238,7 +238,9 @@ func playKilled(s *scene) {
 	s.strike()
 	s.fail(syscall.Kill(t.cmd.Process.Pid, sig))
 	if s.flavour == "int" || s.flavour == "hup" || s.flavour == "both" { // a terminal tells both
-		s.fail(syscall.Kill(proxy, sig))
+		if err := syscall.Kill(proxy, sig); err != syscall.ESRCH { // it may have gone with ssh
+			s.fail(err)
+		}
 	}
 	s.WaitGone(proxy, time.Second+slack)
 	s.took = time.Since(s.struck)
