@@ -16,6 +16,7 @@ const readSize = 256 << 10
 // conn is the connection below a hop. Every byte that arrives counts as life.
 type conn struct {
 	net.Conn
+	tcp  *net.TCPConn // that it is; nil for none
 	life *keepalive.Life
 	in   *bufio.Reader
 
@@ -29,10 +30,11 @@ type conn struct {
 }
 
 func newConn(below net.Conn) *conn {
-	if tcp, ok := below.(*net.TCPConn); ok {
+	tcp, ok := below.(*net.TCPConn)
+	if ok {
 		below = nowait.Conn(tcp)
 	}
-	c := &conn{Conn: below, life: keepalive.NewLife()}
+	c := &conn{Conn: below, tcp: tcp, life: keepalive.NewLife()}
 	c.in = bufio.NewReaderSize(heard{c}, readSize)
 	return c
 }

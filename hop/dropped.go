@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 )
 
 // DroppedError says that a host closed the connection before it named its
@@ -74,7 +73,7 @@ func (g *greeting) add(p []byte) {
 func (g *greeting) dropped(failed, cause error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	closed := errors.Is(cause, io.EOF) || errors.Is(cause, syscall.ECONNRESET) || errors.Is(cause, syscall.EPIPE)
+	closed := HungUp(cause)
 	line, _, _ := strings.Cut(string(g.heard), "\n")
 	said := strings.TrimSpace(line)
 	isSshd := said == "" || said == "Exceeded MaxStartups" || said == "Not allowed at this time"
@@ -87,4 +86,9 @@ func (g *greeting) dropped(failed, cause error) error {
 		return &DroppedError{said}
 	}
 	return failed
+}
+
+// HungUp says whether an error of a connection is the peer's end of it.
+func HungUp(err error) bool {
+	return errors.Is(err, io.EOF) || slices.ContainsFunc(resetErrnos(), func(e error) bool { return errors.Is(err, e) })
 }

@@ -21,8 +21,8 @@ type Stats struct {
 func (h *Hop) Stats() Stats {
 	silence := h.Silence()
 	s := Stats{RTT: time.Duration(h.rtt.Load()), Silence: silence, Missed: keepalive.Missed(silence, h.interval)}
-	if tcp, ok := h.conn.Conn.(*net.TCPConn); ok {
-		if info, err := keepalive.ReadTCP(tcp); err == nil && info.RTT > 0 {
+	if h.conn.tcp != nil {
+		if info, err := keepalive.ReadTCP(h.conn.tcp); err == nil && info.RTT > 0 {
 			s.RTT = info.RTT
 		}
 	}

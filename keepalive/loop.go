@@ -40,8 +40,9 @@ const (
 	// settled is the silence below which a peer is taken to be there still when
 	// the network has changed.
 	settled = time.Second
-	// tick is how often a loop without Events compares the clocks, so that a machine
-	// that has slept probes at once: the monotonic clock stands still in a sleep.
+	// tick is how often a loop compares the clocks, so that a machine that has slept
+	// probes at once: the monotonic clock stands still in a sleep. One with Events
+	// does it while a probe is outstanding alone, so that a stop is told from silence.
 	tick = 5 * time.Second
 	// jump is the difference between the clocks that means a sleep, and how late
 	// a timer is that means that the process was stopped.
@@ -123,7 +124,7 @@ func (l *Loop) next() time.Duration {
 		due = min(silence+l.Interval, l.giveUp())
 	}
 	wait := max(due-silence, time.Millisecond)
-	if l.Events == nil {
+	if l.Events == nil || l.waiting {
 		wait = min(wait, tick)
 	}
 	return wait

@@ -235,3 +235,16 @@ func TestRunEndsWithContext(t *testing.T) {
 		})
 	}
 }
+
+// A stop is told from silence of the peer's by how late a timer is, so timers are
+// short while a probe is outstanding.
+func TestLooksWhileProbing(t *testing.T) {
+	l := &Loop{Interval: time.Minute, Life: NewLife(), Events: make(chan struct{})}
+	if got := l.next(); got <= tick {
+		t.Errorf("idle: got %v, want no look at the clocks before the probe is due", got)
+	}
+	l.waiting = true
+	if got := l.next(); got != tick {
+		t.Errorf("with a probe outstanding: got %v, want %v", got, tick)
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"syscall"
 
 	"ssh-stay/hop"
 )
@@ -87,7 +86,7 @@ func (r *Route) Meet(ctx context.Context, client *Client) (conn *Conn, err error
 		return conn, nil
 	}
 	m.path.Close()
-	if dropped := (*hop.DroppedError)(nil); errors.As(err, &dropped) {
+	if dropped := (*hop.DroppedError)(nil); errors.As(err, &dropped) && len(m.refusal) > 0 {
 		to(client.out).Write(m.refusal) // if it is still there
 	}
 	return nil, err
@@ -95,7 +94,6 @@ func (r *Route) Meet(ctx context.Context, client *Client) (conn *Conn, err error
 
 // try dials, within dialing, and listens for as long as the host takes.
 func (m *meeting) try(dialing, ctx context.Context) (conn *Conn, err error) {
-	m.refusal = nil
 	if m.path == nil {
 		if m.path, m.dial, err = m.route.connectOnce(dialing); err != nil {
 			return nil, err
@@ -193,5 +191,5 @@ func agree(a, b string) bool { return strings.HasPrefix(a, b) || strings.HasPref
 
 // hungUp tells the host's own end of a connection from that of the way there.
 func hungUp(err error) bool {
-	return !tellsAll(err) && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
+	return !tellsAll(err) && hop.HungUp(err)
 }

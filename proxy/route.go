@@ -13,7 +13,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -195,7 +194,7 @@ func dropped(err error) (said, ok bool) {
 	if errors.As(err, &drop) {
 		return drop.Said != "", true
 	}
-	return false, errors.As(err, &failed) && errors.Is(err, syscall.ECONNRESET)
+	return false, errors.As(err, &failed) && hop.HungUp(err)
 }
 
 // keepsHops says whether an error is of Meet's, after which no hop asks anybody

@@ -170,6 +170,9 @@ func copyHeard(client *Client, peer *Conn) error {
 		return nil
 	}
 	deliver := func(p []byte) error {
+		if len(p) == 0 { // which a reader of a Windows pipe may take for the end
+			return nil
+		}
 		peer.down.Add(int64(len(p)))
 		_, err := to(client.out).Write(p)
 		return err
