@@ -40,7 +40,9 @@ func (p *played) word() string {
 }
 
 // legend is for who has not read the tests.
-const legend = `Each fault is played against sessions of the real ssh and sshd over ssh-stay, which carry random bytes both ways that each end checks.
+const legend = `# Faults
+
+What ` + "`make soak`" + ` writes. Each fault is played against sessions of the real ssh and sshd over ssh-stay, which carry random bytes both ways that each end checks.
 
 - **INTACT**: the session went on, and every byte arrived, once and in order. The time is from the end of the fault until bytes moved both ways again.
 - **CLEAN**: the session ended, all that had arrived was right, and the user was told in one line which host and why (exit status 255). Where a direct connection is closed by the host, it is ssh that tells. The time is from the fault until then.

@@ -118,7 +118,7 @@ func run(args []string) (failed error) {
 	context.AfterFunc(ctx, stop) // who asks twice does not wait for us to clear up
 	ctx, cancel := context.WithTimeoutCause(ctx, longest, fmt.Errorf("cut after %v", longest))
 	defer cancel()
-	about := fmt.Sprintf("- %s, `%s`\n- %s; %s\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"),
+	about := fmt.Sprintf("# Load\n\n- %s, `%s`\n- %s; %s\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"),
 		strings.Join(append([]string{"go run ./internal/load"}, args...), " "), sshtest.Machine(), quickKex)
 	if _, err := sshtest.Build(); err != nil {
 		return err
