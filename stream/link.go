@@ -68,27 +68,6 @@ type link struct {
 	more  chan struct{} // another channel would carry more
 }
 
-// meter measures bytes over time.
-type meter struct {
-	since time.Time
-	bytes int
-}
-
-// add counts, and returns a rate in bytes a second once enough have come by.
-func (m *meter) add(n, enough int, now time.Time) (rate float64, ok bool) {
-	if m.since.IsZero() {
-		m.since = now
-	}
-	m.bytes += n
-	took := now.Sub(m.since)
-	if m.bytes < enough || took <= 0 {
-		return 0, false
-	}
-	rate = float64(m.bytes) / took.Seconds()
-	*m = meter{since: now}
-	return rate, true
-}
-
 // attach starts the stream's next link on a channel. The caller has stopped the
 // one before, and has checked received, which is what the peer has. rtt is the
 // round trip if that is known already, before data queues up; else 0.
@@ -296,21 +275,6 @@ func (s *Stream) appendEndLocked(b []byte, l *link) []byte {
 		return appendNumber(b, kindEOF, s.end)
 	}
 	return b
-}
-
-// flowLocked notices when the channels' windows bind.
-func (s *Stream) flowLocked(l *link, direction, n int, now time.Time) {
-	if l.rtt < farAway || len(l.channels) >= maxChannels {
-		return
-	}
-	full := float64(len(l.channels) * channelWindow)
-	rate, ok := l.flow[direction].add(n, len(l.channels)*channelWindow/2, now)
-	if ok && rate*l.rtt.Seconds() > full/2 {
-		select {
-		case l.more <- struct{}{}:
-		default:
-		}
-	}
 }
 
 func (l *link) lastHeard() time.Time { return l.start.Add(time.Duration(l.heard.Load())) }
