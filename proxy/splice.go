@@ -52,10 +52,10 @@ func tellsAll(err error) bool {
 var ErrClientGone = errors.New("the client has gone")
 
 // Splice copies both ways until the peer ends the connection or the client has
-// gone, and then closes the client's side unless the connection broke. EOF from the client half-closes peer and
-// reading goes on. It returns nil if both directions ended cleanly, a
-// *PeerError, ErrClientGone, or the cause of ctx. peer is left open: to close
-// it ends the copying that may still wait.
+// gone, and then closes the client's side unless the connection broke. EOF from
+// the client half-closes peer and reading goes on. It returns nil if both
+// directions ended cleanly, a *PeerError, ErrClientGone, or the cause of ctx.
+// peer is left open: to close it ends the copying that may still wait.
 func Splice(ctx context.Context, client *Client, peer *Conn) error {
 	up, down := make(chan error, 1), make(chan error, 1)
 	go func() { up <- copyUp(peer, client) }()     // ends with the process or peer
