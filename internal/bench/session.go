@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -128,7 +129,8 @@ func (s *session) proxy() (int, error) {
 }
 
 // close ends ssh and waits for what it started. A proxy ends with its ssh; one
-// that does not is killed and is an error.
+// that does not is killed and is an error, but for `ssh -W`, which stays for as
+// long as a far end that sends cannot be told to stop.
 func (s *session) close() (err error) {
 	defer s.cancel()
 	for _, fd := range []int{s.in, s.out} {
@@ -141,10 +143,14 @@ func (s *session) close() (err error) {
 		s.cmd.Process.Kill()
 		s.cmd.Wait()
 		for _, pid := range children {
-			if left := sshtest.WaitGone(pid, 5*time.Second); left != nil {
-				syscall.Kill(pid, syscall.SIGKILL)
+			left := sshtest.WaitGone(pid, 5*time.Second)
+			if left == nil {
+				continue
+			}
+			if exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); filepath.Base(exe) != "ssh" {
 				err = errors.Join(err, left)
 			}
+			syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
 	if s.stderr != nil {
