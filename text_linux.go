@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"os"
 	"strconv"
 	"strings"
@@ -19,11 +21,19 @@ const textDelay = 2 * time.Second
 func dropText() { time.AfterFunc(textDelay, unmapText) }
 
 func unmapText() {
+	maps, err := os.Open("/proc/self/maps")
+	if err != nil {
+		return
+	}
+	defer maps.Close()
 	exe, _ := os.Readlink("/proc/self/exe")
-	maps, _ := os.ReadFile("/proc/self/maps")
-	var ranges [][2]uintptr
-	for line := range strings.Lines(string(maps)) {
-		fields := strings.Fields(line) // FROM-TO MODE OFFSET DEVICE INODE PATH
+	var ranges [4][2]uintptr // text, constants; a loader may have split them
+	n := 0
+	for lines := bufio.NewScanner(maps); lines.Scan() && n < len(ranges); {
+		if !bytes.HasSuffix(lines.Bytes(), []byte(exe)) {
+			continue
+		}
+		fields := strings.Fields(lines.Text()) // FROM-TO MODE OFFSET DEVICE INODE PATH
 		if len(fields) != 6 || fields[5] != exe {
 			continue
 		}
@@ -34,10 +44,11 @@ func unmapText() {
 		// relocated pointers, which the file does not have.
 		clean := fields[1] == "r-xp" || fields[1] == "r--p" && from < 1<<32
 		if err1 == nil && err2 == nil && clean {
-			ranges = append(ranges, [2]uintptr{uintptr(from), uintptr(to)})
+			ranges[n] = [2]uintptr{uintptr(from), uintptr(to)}
+			n++
 		}
 	}
-	for _, r := range ranges {
+	for _, r := range ranges[:n] {
 		unix.Syscall(unix.SYS_MADVISE, r[0], r[1]-r[0], unix.MADV_DONTNEED)
 	}
 }

@@ -168,17 +168,15 @@ func concatNames(a, b []string) []string {
 	return out
 }
 
-func gssKex() kind {
+func gssKex(s string) (string, error) {
 	known := strings.Split(defaultGSSKex+",gss-group1-sha1-", ",")
-	return one(func(s string) (string, error) {
-		for name := range strings.SplitSeq(s, ",") {
-			if name == "" {
-				break
-			}
-			if !slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(name, k) }) {
-				return "", fmt.Errorf("unsupported key exchange %q", name)
-			}
+	for name := range strings.SplitSeq(s, ",") {
+		if name == "" {
+			break
 		}
-		return s, nil
-	})
+		if !slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(name, k) }) {
+			return "", fmt.Errorf("unsupported key exchange %q", name)
+		}
+	}
+	return s, nil
 }

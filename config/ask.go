@@ -201,7 +201,7 @@ func (c *copier) copy(name string, src source) (string, error) {
 		case ok && l.keyword == "proxycommand" && isOwnCommand(strings.TrimLeft(l.rest, blanks+"="), c.e.self):
 			out.WriteString("\n")
 			c.changed = true
-		case ok && isStay(l.keyword) && table()[l.keyword].read != nil:
+		case ok && isStay(l.keyword) && isKeyword(l.keyword):
 			c.changed = true
 			fmt.Fprintf(&out, "CertificateFile %s%d\n", marker, len(c.stays))
 			c.stays = append(c.stays, l)
@@ -277,7 +277,7 @@ func (e *evaluator) take(out string, stays []line) error {
 				return fmt.Errorf("ssh -G: unexpected line %q", text)
 			}
 			// On the command line, so to speak: ssh has let it pass.
-			kw := table()[stays[n].keyword]
+			kw, _ := find(stays[n].keyword)
 			args, err := words(stays[n].rest)
 			if err == nil {
 				args, err = kw.read(args)
@@ -319,7 +319,7 @@ func (e *evaluator) takeLine(name, val string, at pos) {
 	case "identityagent":
 		args = []string{strings.ReplaceAll(val, "%", "%%")}
 	}
-	kw := table()[name]
+	kw, _ := find(name)
 	if def, _ := e.ssh().defaultOf(kw); val == def || kw.family != 0 && val == strings.Join(e.ssh().defaults(kw.family), ",") {
 		return
 	}

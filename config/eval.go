@@ -113,7 +113,7 @@ func (e *evaluator) options() error {
 				return err
 			}
 		}
-		if table()[l.keyword].form == refused {
+		if kw, _ := find(l.keyword); kw.form == refused {
 			return fmt.Errorf("%s: %s cannot be an option", commandLine, l.keyword)
 		}
 		if err := e.set(l, true, true); err != nil {
@@ -187,7 +187,7 @@ func (e *evaluator) wantsWord(kw keyword) bool {
 }
 
 func (e *evaluator) lookup(l line) (keyword, bool) {
-	kw, ok := table()[alias(l.keyword)]
+	kw, ok := find(alias(l.keyword))
 	known := ok && (kw.since == 0 || e.ssh().version >= kw.since) && (!debianOnly(l.keyword) || e.ssh().debian)
 	return kw, known
 }

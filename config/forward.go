@@ -33,37 +33,38 @@ func (s side) String() string {
 // socks is the connecting side of a dynamic forwarding.
 const socks = "[socks]:0"
 
+func localForward(args []string) ([]string, error)   { return forwarding(args, false, false) }
+func remoteForward(args []string) ([]string, error)  { return forwarding(args, false, true) }
+func dynamicForward(args []string) ([]string, error) { return forwarding(args, true, false) }
+
 // forwarding reads LocalForward, RemoteForward or DynamicForward. Its value is
 // the listening and the connecting side.
-func forwarding(keyword string) kind {
-	remote := keyword == "remoteforward"
-	return func(args []string) ([]string, error) {
-		if len(args) == 0 || args[0] == "" {
-			return nil, errMissing
-		}
-		dynamic, spec, used := keyword == "dynamicforward", args[0], 1
-		if !dynamic {
-			switch {
-			case len(args) > 1 && args[1] != "":
-				spec, used = args[0]+":"+args[1], 2
-			case !remote:
-				return nil, errors.New("missing target argument")
-			default:
-				dynamic, used = true, min(len(args), 2)
-			}
-		}
-		f, err := parseForward(spec, dynamic, remote)
-		if err != nil {
-			return nil, err
-		}
-		if len(args) > used {
-			return nil, errExtra
-		}
-		if f.dynamic {
-			return []string{f.listen.String(), socks}, nil
-		}
-		return []string{f.listen.String(), f.connect.String()}, nil
+func forwarding(args []string, dynamic, remote bool) ([]string, error) {
+	if len(args) == 0 || args[0] == "" {
+		return nil, errMissing
 	}
+	spec, used := args[0], 1
+	if !dynamic {
+		switch {
+		case len(args) > 1 && args[1] != "":
+			spec, used = args[0]+":"+args[1], 2
+		case !remote:
+			return nil, errors.New("missing target argument")
+		default:
+			dynamic, used = true, min(len(args), 2)
+		}
+	}
+	f, err := parseForward(spec, dynamic, remote)
+	if err != nil {
+		return nil, err
+	}
+	if len(args) > used {
+		return nil, errExtra
+	}
+	if f.dynamic {
+		return []string{f.listen.String(), socks}, nil
+	}
+	return []string{f.listen.String(), f.connect.String()}, nil
 }
 
 func parseForward(spec string, dynamic, remote bool) (forward, error) {

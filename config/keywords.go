@@ -1,17 +1,15 @@
 package config
 
-import (
-	"slices"
-	"sync"
-)
-
-// keyword is one keyword of ssh_config(5), or of ours.
+// keyword is one keyword of ssh_config(5), or of ours. Its value is read by one of
+// choices, word and words, or, ofLine, by none.
 type keyword struct {
-	name  string
-	read  kind
-	def   string // what `ssh -G` prints where it is unset; "" for no line
-	form  form
-	since version // of OpenSSH; 0 for all that we know
+	name    string
+	choices string                           // those of its one word: groups of synonyms, "yes true|no false"
+	word    func(string) (string, error)     // its one word
+	words   func([]string) ([]string, error) // all of them
+	def     string                           // what `ssh -G` prints where it is unset; "" for no line
+	form    form
+	since   version // of OpenSSH; 0 for all that we know
 
 	family family // of a list of algorithms
 }
@@ -28,165 +26,160 @@ const (
 	refused             // Host, Match and Include: not for a command line
 )
 
+// find looks a keyword up by its own name.
+func find(name string) (kw keyword, known bool) {
+	for i := range keywords {
+		if keywords[i].name == name {
+			return keywords[i], true
+		}
+	}
+	return keyword{}, false
+}
+
+func isKeyword(name string) bool { _, known := find(name); return known }
+
 // keywords are those of OpenSSH 9.2 to 10.3 in the order of `ssh -G`, then our
-// own.
-func keywords() []keyword {
-	return slices.Concat(flagKeywords(), textKeywords(), listKeywords(), otherKeywords())
-}
+// own. Nobody changes them: they are data of the file that all processes share,
+// and take neither time nor memory of a start.
+var keywords = []keyword{
+	{name: "hostname", word: text, form: hidden},
+	{name: "user", word: text, form: hidden},
+	{name: "port", word: port, form: hidden},
+	{name: "addressfamily", choices: "inet|inet6|any", def: "any"},
+	{name: "batchmode", choices: yesNo, def: "no"},
+	{name: "canonicalizefallbacklocal", choices: yesNo, def: "yes"},
+	{name: "canonicalizehostname", choices: "true yes|false no|always", def: "false"},
+	{name: "checkhostip", choices: yesNo, def: "no"},
+	{name: "compression", choices: "yes|no", def: "no"},
+	{name: "controlmaster", choices: "true yes|false no|auto|ask|autoask", def: "false"},
+	{name: "enablesshkeysign", choices: yesNo, def: "no"},
+	{name: "clearallforwardings", choices: yesNo, def: "no"},
+	{name: "exitonforwardfailure", choices: yesNo, def: "no"},
+	{name: "fingerprinthash", choices: "MD5|SHA1|SHA256|SHA384|SHA512", def: "SHA256"},
+	{name: "forwardx11", choices: yesNo, def: "no"},
+	{name: "forwardx11trusted", choices: yesNo, def: "no"},
+	{name: "gatewayports", choices: yesNo, def: "no"},
+	{name: "gssapiauthentication", choices: yesNo, def: "no"},
+	{name: "gssapikeyexchange", choices: yesNo, def: "no"},
+	{name: "gssapidelegatecredentials", choices: yesNo, def: "no"},
+	{name: "gssapitrustdns", choices: yesNo, def: "no"},
+	{name: "gssapirenewalforcesrekey", choices: yesNo, def: "no"},
+	{name: "gssapiclientidentity", word: text},
+	{name: "gssapiserveridentity", word: text},
+	{name: "gssapikexalgorithms", word: gssKex, def: defaultGSSKex},
+	{name: "hashknownhosts", choices: yesNo, def: "no"},
+	{name: "hostbasedauthentication", choices: yesNo, def: "no"},
+	{name: "identitiesonly", choices: yesNo, def: "no"},
+	{name: "kbdinteractiveauthentication", choices: yesNo, def: "yes"},
+	{name: "nohostauthenticationforlocalhost", choices: yesNo, def: "no"},
+	{name: "passwordauthentication", choices: yesNo, def: "yes"},
+	{name: "permitlocalcommand", choices: yesNo, def: "no"},
+	{name: "proxyusefdpass", choices: yesNo, def: "no"},
+	{name: "pubkeyauthentication", choices: "true yes|false no|unbound|host-bound", def: "true"},
+	{name: "requesttty", choices: "true yes|false no|force|auto", def: "auto"},
+	{name: "sessiontype", choices: "none|subsystem|default", def: "default"},
+	{name: "stdinnull", choices: yesNo, def: "no"},
+	{name: "forkafterauthentication", choices: yesNo, def: "no"},
+	{name: "streamlocalbindunlink", choices: yesNo, def: "no"},
+	{name: "stricthostkeychecking", choices: "true yes|false no off|ask|accept-new", def: "ask"},
+	{name: "tcpkeepalive", choices: yesNo, def: "yes"},
+	{name: "tunnel", choices: "ethernet|point-to-point true yes|false no", def: "false"},
+	{name: "verifyhostkeydns", choices: "true yes|false no|ask", def: "false"},
+	{name: "visualhostkey", choices: yesNo, def: "no"},
+	{name: "updatehostkeys", choices: "true yes|false no|ask", def: "true"},
+	{name: "enableescapecommandline", choices: yesNo, def: "no"},
+	{name: "warnweakcrypto", choices: "yes true|no false no-pq-kex", def: "yes", since: v10_1},
+	{name: "canonicalizemaxdots", word: number, def: "1"},
+	{name: "connectionattempts", word: number, def: "1"},
+	{name: "forwardx11timeout", word: interval, def: "1200"},
+	{name: "numberofpasswordprompts", word: number, def: "3"},
+	{name: "serveralivecountmax", word: number, def: "3"},
+	{name: "serveraliveinterval", word: interval, def: "0"},
+	{name: "requiredrsasize", word: number, def: "1024"},
+	{name: "obscurekeystroketiming", word: keystrokes, def: "yes", since: v9_5},
 
-// table has them by name. Nobody changes it.
-var table = sync.OnceValue(func() map[string]keyword {
-	m := make(map[string]keyword, 160)
-	for _, kw := range keywords() {
-		m[kw.name] = kw
-	}
-	return m
-})
+	{name: "bindaddress", word: text},
+	{name: "bindinterface", word: text},
+	{name: "ciphers", word: text, family: ciphers},
+	{name: "controlpath", word: text},
+	{name: "hostkeyalgorithms", word: text, family: hostKeys},
+	{name: "hostkeyalias", word: text},
+	{name: "hostbasedacceptedalgorithms", word: text, family: hostKeys},
+	{name: "identityagent", word: agentPath},
+	{name: "ignoreunknown", word: text},
+	{name: "kbdinteractivedevices", word: text},
+	{name: "kexalgorithms", word: text, family: kexes},
+	{name: "casignaturealgorithms", word: text, family: signatures},
+	{name: "localcommand", form: ofLine},
+	{name: "remotecommand", form: ofLine},
+	{name: "loglevel", choices: logLevels, def: "INFO"},
+	{name: "macs", word: text, family: macs},
+	{name: "pkcs11provider", word: text},
+	{name: "securitykeyprovider", word: text},
+	{name: "preferredauthentications", word: text},
+	{name: "pubkeyacceptedalgorithms", word: text, family: hostKeys},
+	{name: "revokedhostkeys", words: files},
+	{name: "xauthlocation", word: text, def: "/usr/bin/xauth"},
+	{name: "knownhostscommand", form: ofLine},
+	{name: "tag", word: text, since: v9_4},
+	{name: "versionaddendum", form: ofLine, since: v10_0},
 
-func flagKeywords() []keyword {
-	ask := func() kind { return choice("true yes", "false no", "ask") }
-	return []keyword{
-		{name: "hostname", read: text(), form: hidden},
-		{name: "user", read: text(), form: hidden},
-		{name: "port", read: port(), form: hidden},
-		{name: "addressfamily", read: choice("inet", "inet6", "any"), def: "any"},
-		{name: "batchmode", read: flag(), def: "no"},
-		{name: "canonicalizefallbacklocal", read: flag(), def: "yes"},
-		{name: "canonicalizehostname", read: choice("true yes", "false no", "always"), def: "false"},
-		{name: "checkhostip", read: flag(), def: "no"},
-		{name: "compression", read: choice("yes", "no"), def: "no"},
-		{name: "controlmaster", read: choice("true yes", "false no", "auto", "ask", "autoask"), def: "false"},
-		{name: "enablesshkeysign", read: flag(), def: "no"},
-		{name: "clearallforwardings", read: flag(), def: "no"},
-		{name: "exitonforwardfailure", read: flag(), def: "no"},
-		{name: "fingerprinthash", read: choice("MD5", "SHA1", "SHA256", "SHA384", "SHA512"), def: "SHA256"},
-		{name: "forwardx11", read: flag(), def: "no"},
-		{name: "forwardx11trusted", read: flag(), def: "no"},
-		{name: "gatewayports", read: flag(), def: "no"},
-		{name: "gssapiauthentication", read: flag(), def: "no"},
-		{name: "gssapikeyexchange", read: flag(), def: "no"},
-		{name: "gssapidelegatecredentials", read: flag(), def: "no"},
-		{name: "gssapitrustdns", read: flag(), def: "no"},
-		{name: "gssapirenewalforcesrekey", read: flag(), def: "no"},
-		{name: "gssapiclientidentity", read: text()},
-		{name: "gssapiserveridentity", read: text()},
-		{name: "gssapikexalgorithms", read: gssKex(), def: defaultGSSKex},
-		{name: "hashknownhosts", read: flag(), def: "no"},
-		{name: "hostbasedauthentication", read: flag(), def: "no"},
-		{name: "identitiesonly", read: flag(), def: "no"},
-		{name: "kbdinteractiveauthentication", read: flag(), def: "yes"},
-		{name: "nohostauthenticationforlocalhost", read: flag(), def: "no"},
-		{name: "passwordauthentication", read: flag(), def: "yes"},
-		{name: "permitlocalcommand", read: flag(), def: "no"},
-		{name: "proxyusefdpass", read: flag(), def: "no"},
-		{name: "pubkeyauthentication", read: choice("true yes", "false no", "unbound", "host-bound"), def: "true"},
-		{name: "requesttty", read: choice("true yes", "false no", "force", "auto"), def: "auto"},
-		{name: "sessiontype", read: choice("none", "subsystem", "default"), def: "default"},
-		{name: "stdinnull", read: flag(), def: "no"},
-		{name: "forkafterauthentication", read: flag(), def: "no"},
-		{name: "streamlocalbindunlink", read: flag(), def: "no"},
-		{name: "stricthostkeychecking", read: choice("true yes", "false no off", "ask", "accept-new"), def: "ask"},
-		{name: "tcpkeepalive", read: flag(), def: "yes"},
-		{name: "tunnel", read: choice("ethernet", "point-to-point true yes", "false no"), def: "false"},
-		{name: "verifyhostkeydns", read: ask(), def: "false"},
-		{name: "visualhostkey", read: flag(), def: "no"},
-		{name: "updatehostkeys", read: ask(), def: "true"},
-		{name: "enableescapecommandline", read: flag(), def: "no"},
-		{name: "warnweakcrypto", read: choice("yes true", "no false no-pq-kex"), def: "yes", since: v10_1},
-		{name: "canonicalizemaxdots", read: number(), def: "1"},
-		{name: "connectionattempts", read: number(), def: "1"},
-		{name: "forwardx11timeout", read: interval(), def: "1200"},
-		{name: "numberofpasswordprompts", read: number(), def: "3"},
-		{name: "serveralivecountmax", read: number(), def: "3"},
-		{name: "serveraliveinterval", read: interval(), def: "0"},
-		{name: "requiredrsasize", read: number(), def: "1024"},
-		{name: "obscurekeystroketiming", read: keystrokes(), def: "yes", since: v9_5},
-	}
-}
+	{name: "dynamicforward", words: dynamicForward, form: inList},
+	{name: "localforward", words: localForward, form: inList},
+	{name: "remoteforward", words: remoteForward, form: inList},
+	{name: "identityfile", word: text, form: inList},
+	{name: "canonicaldomains", words: domains, def: "none"},
+	{name: "certificatefile", word: text, form: inList},
+	{name: "globalknownhostsfile", words: files, def: "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"},
+	{name: "userknownhostsfile", words: files, def: "~/.ssh/known_hosts ~/.ssh/known_hosts2"},
+	{name: "sendenv", words: sendEnv, form: inList},
+	{name: "setenv", words: setEnv},
+	{name: "logverbose", words: files, def: "none"},
+	{name: "channeltimeout", words: channelTimeouts, def: "none", since: v9_5},
+	{name: "permitremoteopen", words: remoteOpens, def: "any"},
+	{name: "addkeystoagent", words: addKeys, def: "false"},
+	{name: "forwardagent", words: forwardAgent, def: "no"},
+	{name: "connecttimeout", word: interval, def: "none"},
+	{name: "tunneldevice", word: tunnelDevice, def: "any:any"},
+	{name: "canonicalizepermittedcnames", words: cnames, def: "none"},
+	{name: "controlpersist", word: persist, def: "no"},
+	{name: "escapechar", word: escapeChar, def: "~"},
+	{name: "ipqos", words: qos, def: "af21 cs1"},
+	{name: "rekeylimit", words: rekeyLimit, def: "0 0"},
+	{name: "streamlocalbindmask", word: bindMask, def: "0177", form: always},
+	{name: "syslogfacility", choices: facilities, def: "USER", form: always},
+	{name: "proxycommand", form: ofLine},
+	{name: "proxyjump", form: ofLine},
 
-func textKeywords() []keyword {
-	return []keyword{
-		{name: "bindaddress", read: text()},
-		{name: "bindinterface", read: text()},
-		{name: "ciphers", read: text(), family: ciphers},
-		{name: "controlpath", read: text()},
-		{name: "hostkeyalgorithms", read: text(), family: hostKeys},
-		{name: "hostkeyalias", read: text()},
-		{name: "hostbasedacceptedalgorithms", read: text(), family: hostKeys},
-		{name: "identityagent", read: agentPath()},
-		{name: "ignoreunknown", read: text()},
-		{name: "kbdinteractivedevices", read: text()},
-		{name: "kexalgorithms", read: text(), family: kexes},
-		{name: "casignaturealgorithms", read: text(), family: signatures},
-		{name: "localcommand", form: ofLine},
-		{name: "remotecommand", form: ofLine},
-		{name: "loglevel", read: logLevel(), def: "INFO"},
-		{name: "macs", read: text(), family: macs},
-		{name: "pkcs11provider", read: text()},
-		{name: "securitykeyprovider", read: text()},
-		{name: "preferredauthentications", read: text()},
-		{name: "pubkeyacceptedalgorithms", read: text(), family: hostKeys},
-		{name: "revokedhostkeys", read: several("none", nil)},
-		{name: "xauthlocation", read: text(), def: "/usr/bin/xauth"},
-		{name: "knownhostscommand", form: ofLine},
-		{name: "tag", read: text(), since: v9_4},
-		{name: "versionaddendum", form: ofLine, since: v10_0},
-	}
-}
+	// Those that `ssh -G` does not print.
+	{name: "host", form: refused},
+	{name: "match", form: refused},
+	{name: "include", form: refused},
+	{name: "refuseconnection", word: text, form: hidden, since: v10_1},
+	{name: "stayinterval", word: interval, form: hidden},
+	{name: "staygiveup", word: interval, form: hidden},
+	{name: "stayresume", choices: "no|target|jump", form: hidden},
+	{name: "stayclient", choices: "auto|builtin|openssh", form: hidden},
+	{name: "staypatience", word: interval, form: hidden},
+	{name: "staykeep", word: interval, form: hidden},
 
-func listKeywords() []keyword {
-	return []keyword{
-		{name: "dynamicforward", read: forwarding("dynamicforward"), form: inList},
-		{name: "localforward", read: forwarding("localforward"), form: inList},
-		{name: "remoteforward", read: forwarding("remoteforward"), form: inList},
-		{name: "identityfile", read: text(), form: inList},
-		{name: "canonicaldomains", read: several("none", domain), def: "none"},
-		{name: "certificatefile", read: text(), form: inList},
-		{name: "globalknownhostsfile", read: several("none", nil), def: "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"},
-		{name: "userknownhostsfile", read: several("none", nil), def: "~/.ssh/known_hosts ~/.ssh/known_hosts2"},
-		{name: "sendenv", read: environment(false), form: inList},
-		{name: "setenv", read: environment(true)},
-		{name: "logverbose", read: several("none", nil), def: "none"},
-		{name: "channeltimeout", read: several("none", channelTimeout), def: "none", since: v9_5},
-		{name: "permitremoteopen", read: several("none any", remoteOpen), def: "any"},
-		{name: "addkeystoagent", read: addKeys, def: "false"},
-		{name: "forwardagent", read: forwardAgent(), def: "no"},
-		{name: "connecttimeout", read: interval(), def: "none"},
-		{name: "tunneldevice", read: tunnelDevice(), def: "any:any"},
-		{name: "canonicalizepermittedcnames", read: several("none", cname), def: "none"},
-		{name: "controlpersist", read: persist(), def: "no"},
-		{name: "escapechar", read: escapeChar(), def: "~"},
-		{name: "ipqos", read: qos, def: "af21 cs1"},
-		{name: "rekeylimit", read: rekeyLimit, def: "0 0"},
-		{name: "streamlocalbindmask", read: bindMask(), def: "0177", form: always},
-		{name: "syslogfacility", read: facility(), def: "USER", form: always},
-		{name: "proxycommand", form: ofLine},
-		{name: "proxyjump", form: ofLine},
-	}
-}
-
-// otherKeywords are those that `ssh -G` does not print.
-func otherKeywords() []keyword {
-	list := []keyword{
-		{name: "host", form: refused},
-		{name: "match", form: refused},
-		{name: "include", form: refused},
-		{name: "refuseconnection", read: text(), form: hidden, since: v10_1},
-		{name: "stayinterval", read: interval(), form: hidden},
-		{name: "staygiveup", read: interval(), form: hidden},
-		{name: "stayresume", read: choice("no", "target", "jump"), form: hidden},
-		{name: "stayclient", read: choice("auto", "builtin", "openssh"), form: hidden},
-		{name: "staypatience", read: interval(), form: hidden},
-		{name: "staykeep", read: interval(), form: hidden},
-	}
-	for _, name := range []string{ // deprecated or unsupported: ssh passes over them
-		"protocol", "cipher", "fallbacktorsh", "globalknownhostsfile2", "rhostsauthentication", "userknownhostsfile2",
-		"useroaming", "usersh", "useprivilegedport", "afstokenpassing", "kerberosauthentication", "kerberostgtpassing",
-		"rsaauthentication", "rhostsrsaauthentication", "compressionlevel", "useblacklistedkeys",
-	} {
-		list = append(list, keyword{name: name, read: ignored, form: hidden})
-	}
-	return list
+	// Deprecated or unsupported: ssh passes over them.
+	{name: "protocol", words: ignored, form: hidden},
+	{name: "cipher", words: ignored, form: hidden},
+	{name: "fallbacktorsh", words: ignored, form: hidden},
+	{name: "globalknownhostsfile2", words: ignored, form: hidden},
+	{name: "rhostsauthentication", words: ignored, form: hidden},
+	{name: "userknownhostsfile2", words: ignored, form: hidden},
+	{name: "useroaming", words: ignored, form: hidden},
+	{name: "usersh", words: ignored, form: hidden},
+	{name: "useprivilegedport", words: ignored, form: hidden},
+	{name: "afstokenpassing", words: ignored, form: hidden},
+	{name: "kerberosauthentication", words: ignored, form: hidden},
+	{name: "kerberostgtpassing", words: ignored, form: hidden},
+	{name: "rsaauthentication", words: ignored, form: hidden},
+	{name: "rhostsrsaauthentication", words: ignored, form: hidden},
+	{name: "compressionlevel", words: ignored, form: hidden},
+	{name: "useblacklistedkeys", words: ignored, form: hidden},
 }
 
 // alias maps the other names of a keyword to its own.
@@ -221,14 +214,4 @@ func debianOnly(name string) bool {
 		return true
 	}
 	return false
-}
-
-func forwardAgent() kind {
-	yesNo, path := flag(), agentPath()
-	return func(args []string) ([]string, error) {
-		if out, err := yesNo(args); err == nil || len(args) != 1 || args[0] == "" {
-			return out, err
-		}
-		return path(args)
-	}
 }

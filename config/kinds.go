@@ -14,9 +14,17 @@ import (
 	"ssh-stay/pattern"
 )
 
-// A kind reads the words of one setting as readconf.c does, and returns them as
+// read reads the words of one setting as readconf.c does, and returns them as
 // `ssh -G` prints them. Without words and error, the setting stays unset.
-type kind func(args []string) ([]string, error)
+func (kw keyword) read(args []string) ([]string, error) {
+	switch {
+	case kw.choices != "":
+		return choice(args, kw.choices)
+	case kw.word != nil:
+		return one(args, kw.word)
+	}
+	return kw.words(args)
+}
 
 var (
 	errMissing = errors.New("missing argument")
@@ -24,32 +32,31 @@ var (
 )
 
 // one reads exactly one word.
-func one(read func(string) (string, error)) kind {
-	return func(args []string) ([]string, error) {
-		switch {
-		case len(args) == 0 || args[0] == "":
-			return nil, errMissing
-		case len(args) > 1:
-			return nil, errExtra
-		}
-		s, err := read(args[0])
-		if err != nil || s == "" {
-			return nil, err
-		}
-		return []string{s}, nil
+func one(args []string, read func(string) (string, error)) ([]string, error) {
+	switch {
+	case len(args) == 0 || args[0] == "":
+		return nil, errMissing
+	case len(args) > 1:
+		return nil, errExtra
 	}
+	s, err := read(args[0])
+	if err != nil || s == "" {
+		return nil, err
+	}
+	return []string{s}, nil
 }
 
-func text() kind { return one(func(s string) (string, error) { return s, nil }) }
+func text(s string) (string, error) { return s, nil }
 
 // ignored reads what ssh passes over.
 func ignored([]string) ([]string, error) { return nil, nil }
 
-// choice reads one of some words. A group "true yes" holds synonyms, of which
-// the first is printed.
-func choice(groups ...string) kind {
-	return one(func(s string) (string, error) {
-		for _, group := range groups {
+const yesNo = "yes true|no false"
+
+// choice reads one of some words. Of a group of synonyms the first is printed.
+func choice(args []string, groups string) ([]string, error) {
+	return one(args, func(s string) (string, error) {
+		for group := range strings.SplitSeq(groups, "|") {
 			for name := range strings.FieldsSeq(group) {
 				if strings.EqualFold(name, s) {
 					first, _, _ := strings.Cut(group, " ")
@@ -61,8 +68,6 @@ func choice(groups ...string) kind {
 	})
 }
 
-func flag() kind { return choice("yes true", "no false") }
-
 // strtonum reads a decimal number as OpenBSD's strtonum, which takes leading
 // blanks and a sign.
 func strtonum(s string, limit int64) (int64, error) {
@@ -73,18 +78,14 @@ func strtonum(s string, limit int64) (int64, error) {
 	return n, nil
 }
 
-func number() kind {
-	return one(func(s string) (string, error) {
-		n, err := strtonum(s, math.MaxInt32)
-		return strconv.FormatInt(n, 10), err
-	})
+func number(s string) (string, error) {
+	n, err := strtonum(s, math.MaxInt32)
+	return strconv.FormatInt(n, 10), err
 }
 
-func port() kind {
-	return one(func(s string) (string, error) {
-		n, err := servicePort(s)
-		return strconv.Itoa(n), err
-	})
+func port(s string) (string, error) {
+	n, err := servicePort(s)
+	return strconv.Itoa(n), err
 }
 
 // ParsePort parses a TCP port, 1 to 65535.
@@ -108,14 +109,12 @@ func servicePort(s string) (int, error) {
 }
 
 // interval reads a time; "none" leaves it to later lines.
-func interval() kind {
-	return one(func(s string) (string, error) {
-		if s == "none" {
-			return "", nil
-		}
-		d, err := parseTime(s)
-		return strconv.FormatInt(seconds(d), 10), err
-	})
+func interval(s string) (string, error) {
+	if s == "none" {
+		return "", nil
+	}
+	d, err := parseTime(s)
+	return strconv.FormatInt(seconds(d), 10), err
 }
 
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
@@ -152,29 +151,31 @@ func parseTime(s string) (time.Duration, error) {
 
 // several reads a list of words. An empty one is an error, and so are those of
 // alone in company. check may change a word.
-func several(alone string, check func(string) (string, error)) kind {
-	return func(args []string) ([]string, error) {
-		var out []string
-		for _, arg := range args {
-			if arg == "" {
-				return nil, errors.New("empty argument")
-			}
-			if word := strings.ToLower(arg); strings.Contains(" "+alone+" ", " "+word+" ") {
-				if len(args) > 1 {
-					return nil, fmt.Errorf("%q argument must appear alone", arg)
-				}
-			}
-			if check != nil {
-				var err error
-				if arg, err = check(arg); err != nil {
-					return nil, err
-				}
-			}
-			out = append(out, arg)
+func several(args []string, alone string, check func(string) (string, error)) ([]string, error) {
+	var out []string
+	for _, arg := range args {
+		if arg == "" {
+			return nil, errors.New("empty argument")
 		}
-		return out, nil
+		if word := strings.ToLower(arg); strings.Contains(" "+alone+" ", " "+word+" ") {
+			if len(args) > 1 {
+				return nil, fmt.Errorf("%q argument must appear alone", arg)
+			}
+		}
+		arg, err := check(arg)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, arg)
 	}
+	return out, nil
 }
+
+func files(args []string) ([]string, error)           { return several(args, "none", text) }
+func domains(args []string) ([]string, error)         { return several(args, "none", domain) }
+func cnames(args []string) ([]string, error)          { return several(args, "none", cname) }
+func channelTimeouts(args []string) ([]string, error) { return several(args, "none", channelTimeout) }
+func remoteOpens(args []string) ([]string, error)     { return several(args, "none any", remoteOpen) }
 
 // domain is valid_domain (misc.c): the name in lower case, without its last dot.
 func domain(name string) (string, error) {
@@ -238,21 +239,22 @@ func remoteOpen(arg string) (string, error) {
 	return arg, nil
 }
 
+func sendEnv(args []string) ([]string, error) { return environment(args, false) }
+func setEnv(args []string) ([]string, error)  { return environment(args, true) }
+
 // environment reads an array of words that hold an = sign, or none.
-func environment(assigned bool) kind {
-	return func(args []string) ([]string, error) {
-		var out []string
-		have := map[string]bool{}
-		for _, arg := range args {
-			name, _, ok := strings.Cut(arg, "=")
-			if ok != assigned || arg == "" {
-				return nil, fmt.Errorf("invalid environment %q", arg)
-			}
-			if !have[name] || !assigned {
-				out = append(out, arg)
-			}
-			have[name] = true
+func environment(args []string, assigned bool) ([]string, error) {
+	var out []string
+	have := map[string]bool{}
+	for _, arg := range args {
+		name, _, ok := strings.Cut(arg, "=")
+		if ok != assigned || arg == "" {
+			return nil, fmt.Errorf("invalid environment %q", arg)
 		}
-		return out, nil
+		if !have[name] || !assigned {
+			out = append(out, arg)
+		}
+		have[name] = true
 	}
+	return out, nil
 }

@@ -10,29 +10,22 @@ import (
 	"strings"
 )
 
-// logLevel takes QUIET for SILENT where Debian's patch does: they mean the same.
-func logLevel() kind {
-	return choice("SILENT QUIET", "FATAL", "ERROR", "INFO", "VERBOSE", "DEBUG DEBUG1", "DEBUG2", "DEBUG3")
-}
+// QUIET stands for SILENT where Debian's patch takes it: they mean the same.
+const logLevels = "SILENT QUIET|FATAL|ERROR|INFO|VERBOSE|DEBUG DEBUG1|DEBUG2|DEBUG3"
 
-func facility() kind {
-	return choice("DAEMON", "USER", "AUTH", "AUTHPRIV", "LOCAL0", "LOCAL1", "LOCAL2", "LOCAL3",
-		"LOCAL4", "LOCAL5", "LOCAL6", "LOCAL7")
-}
+const facilities = "DAEMON|USER|AUTH|AUTHPRIV|LOCAL0|LOCAL1|LOCAL2|LOCAL3|LOCAL4|LOCAL5|LOCAL6|LOCAL7"
 
 // escapeChar reads a character, ^X or none.
-func escapeChar() kind {
-	return one(func(s string) (string, error) {
-		switch {
-		case s == "none":
-			return s, nil
-		case len(s) == 1:
-			return visible(s[0]), nil
-		case len(s) == 2 && s[0] == '^' && s[1] >= 64 && s[1] < 128:
-			return visible(s[1] & 31), nil
-		}
-		return "", fmt.Errorf("bad escape character %q", s)
-	})
+func escapeChar(s string) (string, error) {
+	switch {
+	case s == "none":
+		return s, nil
+	case len(s) == 1:
+		return visible(s[0]), nil
+	case len(s) == 2 && s[0] == '^' && s[1] >= 64 && s[1] < 128:
+		return visible(s[1] & 31), nil
+	}
+	return "", fmt.Errorf("bad escape character %q", s)
 }
 
 // visible is vis(3) with VIS_WHITE.
@@ -137,7 +130,7 @@ func rekeyLimit(args []string) ([]string, error) {
 	if len(args) == 1 || args[1] == "none" && len(args) == 2 {
 		return out, nil
 	}
-	time, err := interval()(args[1:])
+	time, err := one(args[1:], interval)
 	if err == nil && len(time) > 0 {
 		out[1] = time[0]
 	}
@@ -179,7 +172,7 @@ func scaled(s string) (int64, error) {
 }
 
 // tunnelDevice reads LOCAL[:REMOTE], numbers or "any".
-func tunnelDevice() kind {
+func tunnelDevice(s string) (string, error) {
 	unit := func(s string) (string, error) {
 		if strings.EqualFold(s, "any") {
 			return "any", nil
@@ -187,56 +180,50 @@ func tunnelDevice() kind {
 		n, err := strtonum(s, math.MaxInt32-2)
 		return strconv.FormatInt(n, 10), err
 	}
-	return one(func(s string) (string, error) {
-		local, remote, ok := strings.Cut(s, ":")
-		if !ok {
-			remote = "any"
-		}
-		l, err := unit(local)
-		if err != nil {
-			return "", errors.New("bad tun device")
-		}
-		r, err := unit(remote)
-		if err != nil {
-			return "", errors.New("bad tun device")
-		}
-		return l + ":" + r, nil
-	})
+	local, remote, ok := strings.Cut(s, ":")
+	if !ok {
+		remote = "any"
+	}
+	l, err := unit(local)
+	if err != nil {
+		return "", errors.New("bad tun device")
+	}
+	r, err := unit(remote)
+	if err != nil {
+		return "", errors.New("bad tun device")
+	}
+	return l + ":" + r, nil
 }
 
 // bindMask reads octal digits up to the first that is none.
-func bindMask() kind {
-	return one(func(s string) (string, error) {
-		t := strings.TrimLeft(s, space)
-		negative := strings.HasPrefix(t, "-")
-		t = strings.TrimPrefix(strings.TrimPrefix(t, "-"), "+")
-		end := strings.IndexFunc(t, func(r rune) bool { return r < '0' || r > '7' })
-		if end < 0 {
-			end = len(t)
-		}
-		n, err := strconv.ParseInt(t[:end], 8, 64)
-		if err != nil || n > 0o777 || negative && n > 0 {
-			return "", fmt.Errorf("bad mask %q", s)
-		}
-		return fmt.Sprintf("0%o", n), nil
-	})
+func bindMask(s string) (string, error) {
+	t := strings.TrimLeft(s, space)
+	negative := strings.HasPrefix(t, "-")
+	t = strings.TrimPrefix(strings.TrimPrefix(t, "-"), "+")
+	end := strings.IndexFunc(t, func(r rune) bool { return r < '0' || r > '7' })
+	if end < 0 {
+		end = len(t)
+	}
+	n, err := strconv.ParseInt(t[:end], 8, 64)
+	if err != nil || n > 0o777 || negative && n > 0 {
+		return "", fmt.Errorf("bad mask %q", s)
+	}
+	return fmt.Sprintf("0%o", n), nil
 }
 
 // persist reads ControlPersist: yes, no, or a time that 0 makes endless.
-func persist() kind {
-	return one(func(s string) (string, error) {
-		switch s {
-		case "yes", "true":
-			return "yes", nil
-		case "no", "false":
-			return "no", nil
-		}
-		d, err := parseTime(s)
-		if d == 0 && err == nil {
-			return "yes", nil
-		}
-		return strconv.FormatInt(seconds(d), 10), err
-	})
+func persist(s string) (string, error) {
+	switch s {
+	case "yes", "true":
+		return "yes", nil
+	case "no", "false":
+		return "no", nil
+	}
+	d, err := parseTime(s)
+	if d == 0 && err == nil {
+		return "yes", nil
+	}
+	return strconv.FormatInt(seconds(d), 10), err
 }
 
 // addKeys reads AddKeysToAgent: a word, a time, or "confirm" and a time.
@@ -247,7 +234,7 @@ func addKeys(args []string) ([]string, error) {
 	if len(args) > 2 {
 		return nil, errExtra
 	}
-	word, err := choice("true yes", "false no", "ask", "confirm")(args[:1])
+	word, err := choice(args[:1], "true yes|false no|ask|confirm")
 	var lifetime string
 	switch {
 	case err == nil && len(args) == 1:
@@ -275,36 +262,40 @@ func addKeys(args []string) ([]string, error) {
 	return out, nil
 }
 
+// forwardAgent reads ForwardAgent: yes, no, or what agentPath reads.
+func forwardAgent(args []string) ([]string, error) {
+	if out, err := choice(args, yesNo); err == nil || len(args) != 1 || args[0] == "" {
+		return out, err
+	}
+	return one(args, agentPath)
+}
+
 // agentPath reads a path, $NAME or a path with ${NAME}; the names must be set.
-func agentPath() kind {
-	return one(func(s string) (string, error) {
-		if _, err := expandEnv(s); err != nil {
-			return "", err
-		}
-		name, ok := strings.CutPrefix(s, "$")
-		if ok && !strings.HasPrefix(name, "{") && !regexp.MustCompile(`^[A-Za-z0-9_]+$`).MatchString(name) {
-			return "", fmt.Errorf("invalid environment name %q", s)
-		}
-		return s, nil
-	})
+func agentPath(s string) (string, error) {
+	if _, err := expandEnv(s); err != nil {
+		return "", err
+	}
+	name, ok := strings.CutPrefix(s, "$")
+	if ok && !strings.HasPrefix(name, "{") && !regexp.MustCompile(`^[A-Za-z0-9_]+$`).MatchString(name) {
+		return "", fmt.Errorf("invalid environment name %q", s)
+	}
+	return s, nil
 }
 
 // keystrokes reads ObscureKeystrokeTiming (OpenSSH 9.5).
-func keystrokes() kind {
-	return one(func(s string) (string, error) {
-		if ms, ok := strings.CutPrefix(s, "interval:"); ok {
-			n, err := strtonum(ms, 1000)
-			if err == nil && n == 0 {
-				err = errors.New("value out of range")
-			}
-			if n == 20 {
-				return "yes", err
-			}
-			return strconv.FormatInt(n, 10), err
+func keystrokes(s string) (string, error) {
+	if ms, ok := strings.CutPrefix(s, "interval:"); ok {
+		n, err := strtonum(ms, 1000)
+		if err == nil && n == 0 {
+			err = errors.New("value out of range")
 		}
-		if yes, err := flag()([]string{s}); err == nil {
-			return yes[0], nil
+		if n == 20 {
+			return "yes", err
 		}
-		return "", fmt.Errorf("unsupported argument %q", s)
-	})
+		return strconv.FormatInt(n, 10), err
+	}
+	if yes, err := choice([]string{s}, yesNo); err == nil {
+		return yes[0], nil
+	}
+	return "", fmt.Errorf("unsupported argument %q", s)
 }

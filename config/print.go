@@ -43,14 +43,14 @@ func (p *printer) settings() {
 	p.line("user", s.User, s.eval.values["user"].pos)
 	p.line("hostname", s.HostName, s.eval.values["hostname"].pos)
 	p.line("port", strconv.Itoa(s.Port), s.eval.values["port"].pos)
-	for _, kw := range keywords() {
+	for _, kw := range keywords {
 		def, known := p.d.defaultOf(kw)
 		moved := kw.name == "revokedhostkeys" && p.d.version >= v10_3 // then a list
 		if known && kw.form != hidden && kw.form != refused && !moved {
 			p.keyword(kw, def)
 		}
 		if kw.name == "userknownhostsfile" && p.d.version >= v10_3 {
-			revoked := table()["revokedhostkeys"]
+			revoked, _ := find("revokedhostkeys")
 			def, _ := p.d.defaultOf(revoked)
 			p.keyword(revoked, def)
 		}

@@ -66,7 +66,7 @@ func TestCorpusHasEveryKeyword(t *testing.T) {
 			seen[strings.ToLower(strings.TrimRight(word, "\""))] = true
 		}
 	}
-	for _, kw := range keywords() {
+	for _, kw := range keywords {
 		if !seen[kw.name] {
 			t.Errorf("got no line with %s in the corpus, want one", kw.name)
 		}
