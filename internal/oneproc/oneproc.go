@@ -3,9 +3,21 @@
 // waking another, and with less memory. To say so in main is late: what the second
 // processor had cached by then, of half of all processes, stays with them for good,
 // 450 KiB of 1.8 MiB. Packages are initialized by path as their imports allow, and
-// this one, which has none to wait for, comes before most.
+// this one, which has few to wait for, comes before most.
+//
+// Even then the runtime has made another processor, and threads for it, before any
+// code of ours. Many proxies stay for hours; on Linux a proxy therefore starts itself
+// anew with GOMAXPROCS in its environment: that takes a millisecond, once, and saves
+// 110 KiB of 1.3 MiB. The programs that it runs get the environment as it was.
 package oneproc
 
 import "runtime"
 
-var _ = runtime.GOMAXPROCS(1)
+var _ = start()
+
+func start() int {
+	if !limited() {
+		return runtime.GOMAXPROCS(1)
+	}
+	return 1
+}

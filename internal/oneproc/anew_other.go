@@ -1,0 +1,5 @@
+//go:build !linux
+
+package oneproc
+
+func limited() bool { return false }
