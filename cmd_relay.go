@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/spf13/cobra"
 
 	"ssh-stay/relay"
@@ -17,4 +19,9 @@ func newRelayCommand() *cobra.Command {
 	}
 }
 
-func runRelay(args []string) int { return relay.Main(args, relay.NewServer) }
+func runRelay(args []string) int {
+	if slices.Equal(args, []string{"daemon"}) {
+		dropText()
+	}
+	return relay.Main(args, relay.NewServer)
+}
