@@ -19,8 +19,8 @@ type maker struct {
 func makers() []maker {
 	return []maker{
 		{name: "config", make: (*rig).configGroup},
+		{name: "idle", make: (*rig).idleGroup}, // before bulk, which a relay forgets in minutes
 		{name: "peers", make: (*rig).peersGroup},
-		{name: "idle", make: (*rig).idleGroup},
 		{name: "far", make: (*rig).farGroup},
 		{name: "channels", make: (*rig).channelsGroup},
 		{name: "typing", make: (*rig).typingGroup},

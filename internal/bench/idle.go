@@ -51,7 +51,7 @@ func (r *rig) idleGroup() (*group, error) {
 			wants: map[string]want{stayJ: atMost(5, ""), direct: atMost(5, "")}},
 		size: figure{name: "binary, linux/" + goarch(), unit: "MB", paths: []string{direct}, wants: map[string]want{direct: atMost(9, "")}},
 	}
-	return &group{title: "A session that does nothing, one at a time; and what a start costs.",
+	return &group{title: "A session that has moved nothing yet, one at a time; and what a start costs.",
 		figures: []*figure{&i.pss, &i.dirty, &i.private, &i.dial, &i.size}, round: i.round}, nil
 }
 
