@@ -161,11 +161,17 @@ func (c *channel) Read(p []byte) (int, error) {
 	return n, c.ended(err)
 }
 
-// Write fails as Read does.
+// Write fails as Read does; where the channel alone has ended, by its name.
 func (c *channel) Write(p []byte) (int, error) {
 	n, err := c.Channel.Write(p)
-	return n, c.ended(err)
+	if err = c.ended(err); err == io.EOF {
+		err = errChannelClosed
+	}
+	return n, err
 }
+
+// errChannelClosed is for what the far end, or a timeout of its sshd, does.
+var errChannelClosed = errors.New("the host has closed the channel")
 
 // ended tells the end of the hop from that of the channel.
 func (c *channel) ended(err error) error {

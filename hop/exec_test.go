@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -222,5 +223,37 @@ func TestHostKeyOfACertificate(t *testing.T) {
 		if got := plainKey(shown); !bytes.Equal(got.Marshal(), key.Marshal()) {
 			t.Errorf("%T: got a %s key, want the certified one", shown, got.Type())
 		}
+	}
+}
+
+// TestChannelClosed: a write says that it is the channel that has ended, and that
+// its host did it.
+func TestChannelClosed(t *testing.T) {
+	h, _ := dialReal(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() { // ends with the test's one connection
+		if c, err := l.Accept(); err == nil {
+			c.Close()
+		}
+	}()
+	host, port, _ := net.SplitHostPort(l.Addr().String())
+	n, _ := strconv.Atoi(port)
+	c, err := h.Dial(t.Context(), host, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatalf("read: got %v, want EOF", err)
+	}
+	for end := time.Now().Add(10 * time.Second); err == nil && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		_, err = c.Write([]byte("x"))
+	}
+	if err == nil || !strings.Contains(err.Error(), "closed") {
+		t.Errorf("write: got %v, want that the channel is closed", err)
 	}
 }
