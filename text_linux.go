@@ -25,7 +25,6 @@ func unmapText() {
 	if err != nil {
 		return
 	}
-	defer maps.Close()
 	exe, _ := os.Readlink("/proc/self/exe")
 	var ranges [4][2]uintptr // text, constants; a loader may have split them
 	n := 0
@@ -48,6 +47,7 @@ func unmapText() {
 			n++
 		}
 	}
+	maps.Close() // before, or it brings pages back
 	for _, r := range ranges[:n] {
 		unix.Syscall(unix.SYS_MADVISE, r[0], r[1]-r[0], unix.MADV_DONTNEED)
 	}

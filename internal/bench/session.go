@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -59,6 +58,7 @@ type session struct {
 	out    int // read: ssh's stdout
 	stderr *os.File
 	cancel context.CancelFunc
+	stock  bool // its proxy is an ssh
 }
 
 const ready = "ready\n"
@@ -67,7 +67,7 @@ const ready = "ready\n"
 // the session.
 func (p path) open(ctx context.Context, remote string) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.life, patience))
-	s := &session{cmd: p.command(ctx, "echo ready; "+remote), in: -1, out: -1, cancel: cancel}
+	s := &session{cmd: p.command(ctx, "echo ready; "+remote), in: -1, out: -1, cancel: cancel, stock: p.name == sshJ || p.name == sshW}
 	err := s.start()
 	if err == nil {
 		err = s.expect(ready)
@@ -147,7 +147,7 @@ func (s *session) close() (err error) {
 			if left == nil {
 				continue
 			}
-			if exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); filepath.Base(exe) != "ssh" {
+			if !s.stock {
 				err = errors.Join(err, left)
 			}
 			syscall.Kill(pid, syscall.SIGKILL)

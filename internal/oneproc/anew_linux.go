@@ -1,6 +1,9 @@
 package oneproc
 
-import "syscall"
+import (
+	"runtime"
+	"syscall"
+)
 
 const (
 	procs = "GOMAXPROCS"
@@ -12,9 +15,11 @@ const (
 // limited says that the runtime began with one processor. It does not return where
 // the program starts anew; where that fails, the program goes on as it is.
 func limited() bool {
-	was, again := syscall.Getenv(before)
-	if again {
+	if was, again := syscall.Getenv(before); again {
 		syscall.Unsetenv(before)
+		if is, _ := syscall.Getenv(procs); is != "1" || runtime.GOMAXPROCS(0) != 1 {
+			return false // it was not us who set it
+		}
 		if was == "" {
 			syscall.Unsetenv(procs)
 		} else {
@@ -35,13 +40,22 @@ func anew(args []string) {
 	if err != nil || n == len(exe) {
 		return
 	}
+	path := string(exe[:n])
+	if !same(path, "/proc/self/exe") { // removed, replaced, or of another root
+		return
+	}
 	was, set := syscall.Getenv(procs)
 	if set {
 		was = "=" + was
 	}
 	// Of a name that is there twice the first counts, for Go and libc alike.
 	env := append([]string{procs + "=1", before + "=" + was}, syscall.Environ()...)
-	syscall.Exec(string(exe[:n]), args, env)
+	syscall.Exec(path, args, env)
+}
+
+func same(a, b string) bool {
+	var x, y syscall.Stat_t
+	return syscall.Stat(a, &x) == nil && syscall.Stat(b, &y) == nil && x.Dev == y.Dev && x.Ino == y.Ino
 }
 
 // arguments are those of the command line, which package os does not have yet.
