@@ -16,7 +16,7 @@ import (
 // playRekey is L4: one long session, both directions at once, whose hops exchange
 // new keys again and again.
 func playRekey(ctx context.Context, size sizes) (*table, error) {
-	t := &table{title: fmt.Sprintf("**rekey**: %s each way (%s: a fifth of that), both at once, through one session with RekeyLimit %s on its hops.", amount(size.bytes), stock, size.rekey)}
+	t := &table{title: fmt.Sprintf("%s each way (%s: a fifth of that), both at once, through one session with RekeyLimit %s on its hops.", amount(size.bytes), stock, size.rekey)}
 	cfg := hosts{jump: telling(), target: roomy(), hop: []string{"RekeyLimit " + size.rekey}}
 	return t, play(ctx, size, cfg, func(s *scene, w way) error {
 		before, limit := rekeys(s.jump), size.bytes
@@ -67,7 +67,7 @@ func amount(bytes int64) string {
 
 // playBusy is L5: who types while others move all that the machine can carry.
 func playBusy(ctx context.Context, size sizes) (*table, error) {
-	t := &table{title: fmt.Sprintf("**busy**: %d sessions moving all they can both ways for %v, each by an ssh of its own, and one with 20 keys a second.", size.busy, size.busyOf)}
+	t := &table{title: fmt.Sprintf("%d sessions moving all they can both ways for %v, each by an ssh of its own, and one with 20 keys a second.", size.busy, size.busyOf)}
 	return t, play(ctx, size, hosts{jump: roomy(), target: roomy()}, func(s *scene, w way) error {
 		c, err := s.gather(ctx, w, 1, size.busy, transfer{})
 		if err != nil {
@@ -96,7 +96,7 @@ func (c *crowd) moved() (sum uint64) {
 // playSlow is L6: one of many readers takes nothing for a while, as if its
 // terminal was held; its ssh is stopped, so that everything waits in ssh-stay.
 func playSlow(ctx context.Context, size sizes) (*table, error) {
-	t := &table{title: fmt.Sprintf("**slow**: %d sessions of 250 kB/s each way and one with 20 keys a second; for %v the ssh of one of the former reads nothing, and its far end sends all it can.", size.slow, size.slowOf)}
+	t := &table{title: fmt.Sprintf("%d sessions of 250 kB/s each way and one with 20 keys a second; for %v the ssh of one of the former reads nothing, and its far end sends all it can.", size.slow, size.slowOf)}
 	return t, play(ctx, size, hosts{jump: roomy(), target: roomy()}, func(s *scene, w way) error {
 		c, err := s.gather(ctx, w, 1, size.slow, transfer{rate: 250e3})
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 // playMany is L1: many sessions through one jump host, a tenth of which are bulk,
 // at 1 MB/s in either direction, while the others have a key a second.
 func playMany(ctx context.Context, size sizes) (*table, error) {
-	t := &table{title: fmt.Sprintf("**many**: %d sessions at once through one jump host for %v, a tenth of them moving 1 MB/s each way, the others with a key a second.", size.many, size.manyOf)}
+	t := &table{title: fmt.Sprintf("%d sessions at once through one jump host for %v, a tenth of them moving 1 MB/s each way, the others with a key a second.", size.many, size.manyOf)}
 	bulks := max(1, size.many/10)
 	return t, play(ctx, size, hosts{jump: roomy(), target: roomy()}, func(s *scene, w way) error {
 		alone, err := s.alone(ctx, w, size.alone)
@@ -60,7 +60,7 @@ func (s *scene) alone(ctx context.Context, w way, keys int) ([]time.Duration, er
 // same time, so that none has a better machine than another, and each way has
 // hosts of its own, whose logs tell its probes.
 func playIdle(ctx context.Context, size sizes) (t *table, err error) {
-	t = &table{title: fmt.Sprintf("**idle**: %d idle sessions of each way, all at once, for %v, probed after %v of silence.", size.idle, size.idleOf, size.probed)}
+	t = &table{title: fmt.Sprintf("%d idle sessions of each way, all at once, for %v, probed after %v of silence.", size.idle, size.idleOf, size.probed)}
 	var idlers []*idler
 	var scenes []*scene
 	defer func() { // all sessions end before a scene looks for what is left

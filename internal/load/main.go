@@ -15,8 +15,8 @@
 // All of it takes some 40 minutes on two cores that have nothing else to do, and is
 // cut after 45. What takes the longest, 500 idle sessions of each way for ten
 // minutes, is played for all ways at once; where stock ssh is there for its speed
-// alone, it has a fifth of the load. The table is written after each load, so that a
-// cut run keeps what it has. Progress is told on stderr.
+// alone, it has a fifth of the load. After each load its part of the file is written
+// anew, so that a cut run keeps what it has. Progress is told on stderr.
 //
 // It exits with 1 if a byte, a session or a start was lost, or if something was left
 // behind. What is missed of times and sizes is told in the table alone: it may be the
@@ -91,7 +91,7 @@ func parse(args []string) (*options, error) {
 	fs := flag.NewFlagSet("load", flag.ContinueOnError)
 	fs.BoolVar(&o.quick, "quick", false, "small counts and seconds, to see that it works")
 	fs.IntVar(&o.part, "part", 1, "an `nth` of the counts and times, to try a load")
-	fs.StringVar(&o.only, "only", "", "one `load` alone: "+strings.Join(loadNames(), ", "))
+	fs.StringVar(&o.only, "only", "", "one `load` alone, whose part of the table is replaced: "+strings.Join(loadNames(), ", "))
 	fs.StringVar(&o.out, "out", "", "the `file` to write the table to, beside stdout")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
@@ -118,20 +118,24 @@ func run(args []string) (failed error) {
 	context.AfterFunc(ctx, stop) // who asks twice does not wait for us to clear up
 	ctx, cancel := context.WithTimeoutCause(ctx, longest, fmt.Errorf("cut after %v", longest))
 	defer cancel()
-	about := fmt.Sprintf("# Load\n\n- %s, `%s`\n- %s; %s\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"),
+	about := fmt.Sprintf("- %s, `%s`\n- %s; %s\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"),
 		strings.Join(append([]string{"go run ./internal/load"}, args...), " "), sshtest.Machine(), quickKex)
 	if _, err := sshtest.Build(); err != nil {
 		return err
 	}
 	defer func() { failed = errors.Join(failed, removeBuild()) }()
-	tables, failed := runLoads(ctx, o.sizes(time.Now()), o.only, func(tables []*table) error {
+	return runLoads(ctx, o.sizes(time.Now()), o.only, func(name string, t *table) error {
+		section := t.section(name, about)
+		fmt.Print("\n" + section)
 		if o.out == "" {
 			return nil
 		}
-		return replaceFile(o.out, about+markdown(tables))
+		old, err := os.ReadFile(o.out)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return replaceFile(o.out, document(string(old), name, section))
 	})
-	fmt.Print(about + markdown(tables))
-	return failed
 }
 
 // sizes are those that are asked for. What they tell has the time since began.
@@ -165,9 +169,9 @@ func loadNames() (names []string) {
 	return names
 }
 
-// runLoads plays one load after the other, only "" meaning all, and has the tables
-// kept after each. One that fails does not keep the others from being played.
-func runLoads(ctx context.Context, size sizes, only string, keep func([]*table) error) (tables []*table, failed error) {
+// runLoads plays one load after the other, only "" meaning all, and has each table
+// kept. One that fails does not keep the others from being played.
+func runLoads(ctx context.Context, size sizes, only string, keep func(name string, t *table) error) (failed error) {
 	for _, l := range loads() {
 		if only != "" && l.name != only || ctx.Err() != nil {
 			continue
@@ -180,13 +184,12 @@ func runLoads(ctx context.Context, size sizes, only string, keep func([]*table) 
 		if t.failed != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: FAIL", l.name))
 		}
-		tables = append(tables, t)
-		failed = errors.Join(failed, keep(tables))
+		failed = errors.Join(failed, keep(l.name, t))
 	}
 	if ctx.Err() != nil {
 		failed = errors.Join(failed, context.Cause(ctx))
 	}
-	return tables, failed
+	return failed
 }
 
 // replaceFile writes a file as a whole or not at all.

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,8 +34,27 @@ func TestQuick(t *testing.T) {
 			if err := errors.Join(err, got.lost()); err != nil {
 				t.Error(err)
 			}
-			t.Log(markdown([]*table{got}))
+			t.Log(got.section(l.name, ""))
 		})
+	}
+}
+
+// TestDocument: a load's part is replaced, and the others stay in their order.
+func TestDocument(t *testing.T) {
+	text := ""
+	for i, name := range []string{"starts", "idle", "rekey", "idle"} {
+		got := &table{title: name + "'s", took: time.Duration(i) * time.Second}
+		text = document(text, name, got.section(name, "- now\n"))
+	}
+	var parts []string
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "#") || strings.HasPrefix(line, "nothing lost") {
+			parts = append(parts, strings.TrimSpace(line))
+		}
+	}
+	want := []string{"# Load", "## idle", "nothing lost, in 3s", "## starts", "nothing lost, in 0s", "## rekey", "nothing lost, in 2s"}
+	if !slices.Equal(parts, want) {
+		t.Errorf("got %q, want %q, of\n%s", parts, want, text)
 	}
 }
 

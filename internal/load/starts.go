@@ -27,7 +27,7 @@ func limited() []string { return []string{"MaxStartups 10:30:100", quickKex} }
 // a host drops of the latter is as it was told to; ours are to fail no more often
 // than others.
 func playStarts(ctx context.Context, size sizes) (*table, error) {
-	t := &table{title: fmt.Sprintf("**starts**: `ssh HOST true`, 300 a minute for %v (%s: a fifth of that) and then %d at once; %s on the jump host, %s.",
+	t := &table{title: fmt.Sprintf("`ssh HOST true`, 300 a minute for %v (%s: a fifth of that) and then %d at once; %s on the jump host, %s.",
 		size.startsOf, stock, size.burst, limited()[0], penalties())}
 	return t, play(ctx, size, hosts{jump: limited(), target: roomy()}, func(s *scene, w way) error {
 		steady := int(size.startsOf / startEvery)

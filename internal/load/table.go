@@ -162,17 +162,34 @@ func number(v float64) string {
 	return fmt.Sprintf("%.3g", v)
 }
 
-func markdown(tables []*table) string {
+// section is the part of the document that tells of one load.
+func (t *table) section(name, about string) string {
 	var b strings.Builder
-	for _, t := range tables {
-		fmt.Fprintf(&b, "\n%s\n\n", t.title)
-		row := func(cells []string) { b.WriteString("| " + strings.Join(cells, " | ") + " |\n") }
-		row([]string{"figure", plain, resumed, stock, "target", ""})
-		row(slices.Repeat([]string{"---"}, 6))
-		for _, f := range t.figures {
-			row(f.cells())
-		}
-		fmt.Fprintf(&b, "\n%s\n", t.verdict())
+	fmt.Fprintf(&b, "## %s\n%s\n\n%s\n", name, t.title, about)
+	row := func(cells []string) { b.WriteString("| " + strings.Join(cells, " | ") + " |\n") }
+	row([]string{"figure", plain, resumed, stock, "target", ""})
+	row(slices.Repeat([]string{"---"}, 6))
+	for _, f := range t.figures {
+		row(f.cells())
 	}
+	fmt.Fprintf(&b, "\n%s\n", t.verdict())
 	return b.String()
+}
+
+// document is an old one with a new section in the place of a load's own.
+func document(old, name, section string) string {
+	sections := map[string]string{name: section}
+	for _, part := range strings.Split(old, "\n## ")[1:] {
+		of, _, _ := strings.Cut(part, "\n")
+		if of != name {
+			sections[of] = "## " + strings.TrimRight(part, "\n") + "\n"
+		}
+	}
+	text := "# Load\n"
+	for _, name := range loadNames() {
+		if section, ok := sections[name]; ok {
+			text += "\n" + section
+		}
+	}
+	return text
 }
