@@ -156,7 +156,7 @@ func (f *figure) cells() []string {
 
 // number has three digits that count, and those before the point.
 func number(v float64) string {
-	if v >= 1000 || v == float64(int64(v)) {
+	if v >= 999.5 || v == float64(int64(v)) { // from there on %.3g writes 1e+03
 		return fmt.Sprintf("%.0f", v)
 	}
 	return fmt.Sprintf("%.3g", v)
