@@ -20,6 +20,7 @@ func newRelayCommand() *cobra.Command {
 }
 
 func runRelay(args []string) int {
+	// Where no small relay was at hand, it is a copy of this whole program.
 	if slices.Equal(args, []string{"daemon"}) {
 		dropText()
 	}

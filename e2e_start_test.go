@@ -27,6 +27,10 @@ func TestOneProcessor(t *testing.T) {
 	}
 	defer file.Close()
 	os.Remove(removed)
+	// What /proc names as its file then may be there, and another program.
+	if err := os.WriteFile(removed+" (deleted)", []byte("#!/bin/sh\nexit 0\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name, given string
 		path        string

@@ -26,9 +26,8 @@ func unmapText() {
 		return
 	}
 	exe, _ := os.Readlink("/proc/self/exe")
-	var ranges [4][2]uintptr // text, constants; a loader may have split them
-	n := 0
-	for lines := bufio.NewScanner(maps); lines.Scan() && n < len(ranges); {
+	var ranges [][2]uintptr
+	for lines := bufio.NewScanner(maps); lines.Scan(); {
 		if !bytes.HasSuffix(lines.Bytes(), []byte(exe)) {
 			continue
 		}
@@ -43,12 +42,11 @@ func unmapText() {
 		// relocated pointers, which the file does not have.
 		clean := fields[1] == "r-xp" || fields[1] == "r--p" && from < 1<<32
 		if err1 == nil && err2 == nil && clean {
-			ranges[n] = [2]uintptr{uintptr(from), uintptr(to)}
-			n++
+			ranges = append(ranges, [2]uintptr{uintptr(from), uintptr(to)})
 		}
 	}
 	maps.Close() // before, or it brings pages back
-	for _, r := range ranges[:n] {
+	for _, r := range ranges {
 		unix.Syscall(unix.SYS_MADVISE, r[0], r[1]-r[0], unix.MADV_DONTNEED)
 	}
 }

@@ -161,7 +161,8 @@ func (c *channel) Read(p []byte) (int, error) {
 	return n, c.ended(err)
 }
 
-// Write fails as Read does; where the channel alone has ended, by its name.
+// Write fails as Read does, but tells in words that the channel has ended: an EOF
+// of what is written would tell nobody why.
 func (c *channel) Write(p []byte) (int, error) {
 	n, err := c.Channel.Write(p)
 	if err = c.ended(err); err == io.EOF {
