@@ -216,6 +216,43 @@ func carry(client *Stream, target *pipeEnd) (sums func() (in, out [32]byte, n in
 	return func() (a, b [32]byte, _ int) { return [32]byte(in.Sum(nil)), [32]byte(out.Sum(nil)), n }, stop
 }
 
+// TestUnheardAnswer: a stream whose client has gone before it showed to have heard
+// of it goes soon, and one whose client did is kept.
+func TestUnheardAnswer(t *testing.T) {
+	for _, hears := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			here, there := newPipe(simRoom)
+			defer there.Close()
+			srv := &Server{Dial: func(context.Context, string, time.Duration) (net.Conn, error) { return here, nil }}
+			defer srv.Close()
+			near, far := newPipe(simRoom)
+			go srv.Serve(far)
+			h, err := readHello(near)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := request{want: wantOpen, id: id{1}, nonce: nonce{2}, generation: 1, secret: secret{3}, keep: time.Hour, interval: time.Second, target: "x"}
+			near.Write(new(wrongClient).signed(&q, q.secret, h.nonce))
+			want := 0
+			if hears {
+				near.Write(appendPair(nil, kindPing, 1, 0))
+				want = 1
+			}
+			time.Sleep(time.Second)
+			near.fail(io.ErrUnexpectedEOF)
+			far.fail(io.ErrUnexpectedEOF)
+			time.Sleep(unheardKeep - time.Second)
+			if n := srv.Busy(); n != 1 {
+				t.Errorf("%d streams at first, want 1", n)
+			}
+			time.Sleep(2 * time.Second)
+			if n := srv.Busy(); n != want {
+				t.Errorf("heard %v: %d streams in the end, want %d", hears, n, want)
+			}
+		})
+	}
+}
+
 // TestHandshakesAreBounded: of those who say nothing, as many as are allowed are
 // waited for, and not for long.
 func TestHandshakesAreBounded(t *testing.T) {

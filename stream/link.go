@@ -325,6 +325,7 @@ func (s *Stream) handle(l *link, f frame) error {
 	if l.over {
 		return io.EOF
 	}
+	s.heard = true
 	switch f.kind {
 	case kindData:
 		return s.arrivedLocked(l, f)

@@ -307,6 +307,7 @@ func (s *Stream) yield(q *request) (old *link, _ Code) {
 	case q.received < s.acked || q.received > s.furthest:
 		return nil, CodeRewind
 	}
+	s.heard = true
 	if old = s.link; old != nil {
 		s.loseLocked(old, errReplaced)
 	}
@@ -416,7 +417,11 @@ func (h *held) check(now time.Time) (dead chan struct{}, wait time.Duration) {
 	defer h.mu.Unlock()
 	l := h.link
 	if l == nil {
-		left := h.keep - now.Sub(h.detached)
+		keep := h.keep
+		if !h.heard {
+			keep = min(keep, unheardKeep)
+		}
+		left := keep - now.Sub(h.detached)
 		if left <= 0 {
 			h.finishLocked(&EndedError{Code: CodeExpired})
 		}
@@ -434,6 +439,10 @@ func (h *held) check(now time.Time) (dead chan struct{}, wait time.Duration) {
 }
 
 const (
+	// unheardKeep is how long a stream is kept whose client has not yet sent a
+	// frame: the answer may be lost, and then nobody will ever come for it. An
+	// sshd as its target waits for a login for less (LoginGraceTime is 120 s).
+	unheardKeep = 3 * time.Minute
 	// recheck is how often a stream without a link is looked at: another one
 	// may have come and gone meanwhile.
 	recheck = time.Minute

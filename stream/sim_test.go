@@ -131,6 +131,7 @@ type sim struct {
 	target   *pipeEnd  // what the far application holds
 	targets  sync.Map  // those that the server has dialed, by name
 	up, down *simModel // client to target, and back
+	dials    int       // it took to open the stream
 	interval time.Duration
 	log      *slog.Logger
 	trace    bool
@@ -200,14 +201,18 @@ func (s *sim) run(tally *simTally) {
 		s.errorf("ended: %s", text)
 	}
 	s.goodbye(tally)
+	if stop(); s.dials > 1 {
+		s.orphans()
+	}
 	tally.add(s)
 }
 
 // dial opens the stream. That is one attempt for each call, and the network may
 // be bad from the start.
 func (s *sim) dial() bool {
-	for i := 0; ; i++ {
-		calm, name := time.Now().After(s.net.calm), strconv.Itoa(i)
+	for ; ; time.Sleep(time.Second) {
+		s.dials++
+		calm, name := time.Now().After(s.net.calm), strconv.Itoa(s.dials)
 		client, err := Dial(s.Context(), &Config{Dial: s.net.dial, Target: func() string { return name }, Interval: s.interval, Keep: 24 * time.Hour, Log: s.log})
 		if err == nil {
 			target, _ := s.targets.Load(name)
@@ -218,7 +223,6 @@ func (s *sim) dial() bool {
 			s.errorf("dial: %v", err)
 			return false
 		}
-		time.Sleep(time.Second)
 	}
 }
 
@@ -304,8 +308,8 @@ func (s *sim) watch() (stop func()) {
 			s.errorf("%s", text)
 			return
 		}
-		if time.Since(s.start) > s.lastTrouble()+s.bound() {
-			text, _ := s.progress()
+		text, done := s.progress() // an abort may come later still
+		if !done && time.Since(s.start) > s.lastTrouble()+s.bound() {
 			s.errorf("not done: %s", text)
 			s.aborted.Store(true)
 			s.client.Close()
@@ -336,6 +340,19 @@ func (s *sim) goodbye(tally *simTally) {
 		tally.aborted.Add(1)
 	} else {
 		tally.whole.Add(1)
+	}
+}
+
+// orphans are streams whose opening the client has not heard of. After a while there
+// are none, though a link of theirs may be silent.
+func (s *sim) orphans() {
+	time.Sleep(max(0, time.Until(s.net.calm)) + 2*handshakeTime + 4*s.interval + silenceGrace + unheardKeep)
+	s.srv.mu.Lock()
+	defer s.srv.mu.Unlock()
+	for id := range s.srv.streams {
+		if id != s.client.id {
+			s.errorf("a stream is left that the client never had")
+		}
 	}
 }
 

@@ -77,6 +77,7 @@ type Stream struct {
 
 	link       *link
 	generation uint64
+	heard      bool      // the peer has sent a frame, so it knows that there is a stream
 	asking     int       // attaches under way: no acknowledgement may overtake what they say
 	detached   time.Time // since when there is no link
 

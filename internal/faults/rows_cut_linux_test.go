@@ -152,6 +152,7 @@ func playDark(s *scene) {
 // playKeystroke: what the user sends is lost, what the host sends still comes,
 // and then nothing more in either direction of that connection.
 func playKeystroke(s *scene) {
+	s.rate = 8 << 10 // and so the words: TCP sends no more than ten packets to one who says nothing
 	s.overPath("StayInterval 30")
 	t := s.begin()
 	t.pause()

@@ -150,6 +150,7 @@ func playCutEarly(s *scene) {
 			t.flows(30 * time.Second).silent()
 			return
 		}
+		s.unheard = true
 	}
 	terms := lost(3*time.Second, "onnection reset by peer", "EOF", "closed")
 	terms.SSHTells = s.route == "direct" && !s.resumed

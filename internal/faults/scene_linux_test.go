@@ -70,6 +70,7 @@ type scene struct {
 	paused  bool     // transfers wait before their first byte
 	limit   int64    // of the transfer's bytes each way; 0 is none
 	rate    int
+	unheard bool // the relay may have a session that the client never heard of
 	darkFar bool // the far end does not learn that we have gone: no place to look for leaks
 
 	patience time.Duration // with an end that shall be INTACT; 0 is 90 s
@@ -366,7 +367,8 @@ func (s *scene) leaves() {
 	}
 }
 
-// relayLeaves waits for the relay's end, which takes it 10 to 20 s.
+// relayLeaves waits for the relay's end, which takes it 10 to 20 s, and three minutes
+// more where it has a session that the client never heard of.
 func (s *scene) relayLeaves() {
 	s.Helper()
 	if !s.resumed || s.darkFar || s.relayHost() == nil {
@@ -375,7 +377,11 @@ func (s *scene) relayLeaves() {
 	h := s.relayHost()
 	<-time.After(8 * time.Second) // many scenes wait here, and to look is work
 	gone := func() bool { return len(h.Relays()) == 0 }
-	for end := time.Now().Add(40 * time.Second); !gone(); <-time.After(500 * time.Millisecond) {
+	patience := 40 * time.Second
+	if s.unheard {
+		patience += 3 * time.Minute
+	}
+	for end := time.Now().Add(patience); !gone(); <-time.After(500 * time.Millisecond) {
 		if time.Now().After(end) {
 			for _, pid := range h.Relays() {
 				line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
