@@ -17,11 +17,12 @@ import (
 const (
 	// A window is what may be under way in one direction: kept by the sender
 	// until it is taken, and by the receiver until its sink takes it. Divided by
-	// the round trip it is the ceiling of the speed, so it follows that: 80 MB/s
-	// are four ssh sessions at 100 ms, each with a window of 2 MiB.
-	minWindow  = 4 << 20
+	// the round trip it is the ceiling of the speed, so it follows that. More than
+	// that gains nothing, and costs ssh and sshd dearly: where a machine is busy
+	// they take in what is there, and copy their buffers each time these grow.
+	minWindow  = 512 << 10
 	maxWindow  = 16 << 20
-	windowRate = 84 << 20 // bytes a second
+	windowRate = 200 << 20 // bytes a second
 
 	// tightWindow is what a stream gets while others have used up the memory.
 	tightWindow = 64 << 10

@@ -226,7 +226,7 @@ func playSlowLine(s *scene) {
 
 func playSliced(s *scene) {
 	s.limit = 96 << 10
-	s.overFaults()
+	s.overFaults("StayInterval 15", "StayGiveUp 45") // what many segments cost is the machine's affair
 	s.faults.Slice = true
 	t := s.begin()
 	t.delivers(60 * time.Second)
