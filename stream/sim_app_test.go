@@ -44,7 +44,7 @@ func newSimApp(s *sim, c halfCloser, out, in *simModel) *simApp {
 func (a *simApp) pause(r *rand.Rand, seldom int) {
 	if r.IntN(seldom) == 0 {
 		time.Sleep(time.Duration(r.Int64N(int64(time.Millisecond << r.IntN(14)))))
-		a.s.busy.Store(int64(time.Since(a.s.start)))
+		a.s.busyUntil(time.Since(a.s.start))
 	}
 }
 

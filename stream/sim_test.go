@@ -138,7 +138,7 @@ type sim struct {
 	wide     bool // over several channels
 	start    time.Time
 	late     time.Duration // from the calm until all was there
-	busy     atomic.Int64  // when an application last paused, in nanoseconds from start
+	busy     atomic.Int64  // until when somebody pauses, in nanoseconds from start
 	aborted  atomic.Bool   // an end was closed before its time
 	failed   atomic.Bool
 }
@@ -235,9 +235,10 @@ func (s *sim) progress() (text string, done bool) {
 
 // abort closes one of the ends after a while, whatever is still under way.
 func (s *sim) abort() {
-	time.Sleep(time.Duration(s.r.Int64N(int64(time.Millisecond << s.r.IntN(17)))))
+	wait := time.Duration(s.r.Int64N(int64(time.Millisecond << s.r.IntN(17))))
+	s.busyUntil(time.Since(s.start) + wait)
+	time.Sleep(wait)
 	s.aborted.Store(true)
-	s.busy.Store(int64(time.Since(s.start)))
 	if s.r.IntN(2) == 0 {
 		s.target.Close()
 		return
@@ -253,6 +254,13 @@ func (s *sim) abort() {
 // the back-off is at its longest; and what was frozen is carried.
 func (s *sim) bound() time.Duration {
 	return 3*s.interval + simDial + 2*handshakeTime + maxWait + 10*time.Second
+}
+
+// busyUntil notes a pause that ends at t, from the start on.
+func (s *sim) busyUntil(t time.Duration) {
+	for old := s.busy.Load(); int64(t) > old && !s.busy.CompareAndSwap(old, int64(t)); {
+		old = s.busy.Load()
+	}
 }
 
 // lastTrouble is when the last reason to be late has passed, from the start on.
@@ -308,8 +316,8 @@ func (s *sim) watch() (stop func()) {
 			s.errorf("%s", text)
 			return
 		}
-		text, done := s.progress() // an abort may come later still
-		if !done && time.Since(s.start) > s.lastTrouble()+s.bound() {
+		if time.Since(s.start) > s.lastTrouble()+s.bound() {
+			text, _ := s.progress()
 			s.errorf("not done: %s", text)
 			s.aborted.Store(true)
 			s.client.Close()
