@@ -290,6 +290,105 @@ func TestHandshakesAreBounded(t *testing.T) {
 	})
 }
 
+// Who waits for a target that does not answer keeps nobody else out.
+func TestHungDials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &Server{MaxStreams: 2 * maxHandshakes, Dial: func(ctx context.Context, _ string, _ time.Duration) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}
+		var serving sync.WaitGroup
+		open := func(i int) *pipeEnd {
+			near, far := newPipe(simRoom)
+			serving.Go(func() { srv.Serve(far) })
+			h, err := readHello(near)
+			if err != nil {
+				t.Fatalf("channel %d: %v", i, err)
+			}
+			q := request{want: wantOpen, id: id{byte(i), 7}, nonce: nonce{2}, generation: 1, secret: secret{3}, keep: time.Hour, interval: time.Second, target: "dark"}
+			near.Write(new(wrongClient).signed(&q, q.secret, h.nonce))
+			synctest.Wait()
+			return near
+		}
+		for i := range srv.MaxStreams {
+			defer open(i).Close()
+		}
+		near := open(srv.MaxStreams)
+		defer near.Close()
+		m, _, err := readMessage(near)
+		if a, _ := decodeAnswer(m); err != nil || a.code != CodeFull {
+			t.Errorf("one more than may be: got %v, %v, want full", a.code, err)
+		}
+		if n := srv.Busy(); n != srv.MaxStreams {
+			t.Errorf("busy with %d, want %d", n, srv.MaxStreams)
+		}
+		serving.Wait()
+		if n := srv.Busy(); n != 0 {
+			t.Errorf("busy with %d in the end", n)
+		}
+	})
+}
+
+// lateWriter is a channel whose second Write, the answer, returns late, though
+// what it wrote went at once.
+type lateWriter struct {
+	*pipeEnd
+	writes int
+}
+
+func (c *lateWriter) Write(b []byte) (int, error) {
+	n, err := c.pipeEnd.Write(b)
+	if c.writes++; c.writes == 2 {
+		time.Sleep(time.Second)
+	}
+	return n, err
+}
+
+// Who comes back before the relay is done with the first link has to wait, and is
+// not put out by it.
+func TestAttachDuringOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := newPipe(simRoom)
+		defer there.Close()
+		srv := &Server{Dial: func(context.Context, string, time.Duration) (net.Conn, error) { return here, nil }}
+		defer srv.Close()
+		ask := func(c net.Conn, near *pipeEnd, q request) Code {
+			go srv.Serve(c)
+			h, err := readHello(near)
+			if err != nil {
+				t.Fatal(err)
+			}
+			near.Write(new(wrongClient).signed(&q, secret{3}, h.nonce))
+			m, _, err := readMessage(near)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, _ := decodeAnswer(m)
+			return a.code
+		}
+		near, far := newPipe(simRoom)
+		ask(&lateWriter{pipeEnd: far}, near, request{want: wantOpen, id: id{1}, nonce: nonce{2}, generation: 1, secret: secret{3}, keep: time.Hour, interval: time.Second, target: "x"})
+		near.Close()
+		again := request{want: wantAttach, id: id{1}, nonce: nonce{4}, generation: 2}
+		near, far = newPipe(simRoom)
+		if code := ask(far, near, again); code != CodeInUse {
+			t.Errorf("got %v at once, want %v", code, CodeInUse)
+		}
+		time.Sleep(2 * time.Second)
+		near, far = newPipe(simRoom)
+		if code := ask(far, near, again); code != CodeClosed {
+			t.Errorf("got %v later, want to be let in", code)
+		}
+		time.Sleep(time.Second)
+		s := srv.streams[id{1}].Stream
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.generation != 2 || s.link == nil {
+			t.Errorf("generation %d, attached %v, want the second link", s.generation, s.link != nil)
+		}
+	})
+}
+
 // An ACK may be of bytes that came over the link before when the peer had already
 // said how much it has. They are not sent again.
 func TestAckOfLinkBefore(t *testing.T) {

@@ -34,7 +34,12 @@ func (w *lane) Close() error {
 }
 
 func (w *lane) freeze(d time.Duration) { w.near.freeze(d); w.far.freeze(d) }
-func (w *lane) cut()                   { w.near.fail(syscall.ECONNRESET); w.far.fail(syscall.ECONNRESET) }
+func (w *lane) slow(delay time.Duration) {
+	w.near.p.mu.Lock()
+	defer w.near.p.mu.Unlock()
+	w.near.out.delay, w.far.out.delay = delay, delay
+}
+func (w *lane) cut() { w.near.fail(syscall.ECONNRESET); w.far.fail(syscall.ECONNRESET) }
 
 // kept is a client's stream, the relay it is kept at, and its ways there.
 type kept struct {
@@ -304,6 +309,47 @@ func TestReadFromAfterEnd(t *testing.T) {
 		<-done
 		if got := m.used.Load(); got != 0 {
 			t.Errorf("got %d bytes of memory in use, want 0", got)
+		}
+	})
+}
+
+// Both ends follow the path as it gets longer and shorter under a link, and take
+// what stands in the way of bulk for no part of it.
+func TestRoundTripFollows(t *testing.T) {
+	k := &kept{}
+	keep(t, k, func() {
+		go io.Copy(io.Discard, k.Stream)
+		there := k.server.streams[k.id].Stream
+		for _, tt := range []struct {
+			delay time.Duration // one way
+			bulk  bool
+			want  time.Duration
+		}{
+			{1 * time.Millisecond, false, 2 * time.Millisecond},
+			{50 * time.Millisecond, false, 100 * time.Millisecond},
+			{5 * time.Millisecond, false, 10 * time.Millisecond},
+			{20 * time.Millisecond, true, 10 * time.Millisecond},
+			{2 * time.Millisecond, true, 4 * time.Millisecond},
+		} {
+			k.ways[0].slow(tt.delay)
+			for range 120 { // somebody types, or is sent a lot, for 2 minutes
+				k.Write([]byte("x"))
+				k.target.Write([]byte("x"))
+				for i := 0; tt.bulk && i < 100; i++ {
+					k.target.Write(make([]byte, 10_000))
+					time.Sleep(10 * time.Millisecond)
+				}
+				if !tt.bulk {
+					time.Sleep(time.Second)
+				}
+			}
+			for end, s := range map[string]*Stream{"client": k.Stream, "relay": there} {
+				s.mu.Lock()
+				if s.link.rtt != tt.want || s.link.generation != 1 {
+					t.Errorf("%v one way, bulk %v: the %s has a round trip of %v on link %d, want %v", tt.delay, tt.bulk, end, s.link.rtt, s.link.generation, tt.want)
+				}
+				s.mu.Unlock()
+			}
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,11 @@ const (
 	channelWindow = 2 << 20
 	// farAway is a round trip below which a channel's window binds nobody.
 	farAway = 20 * time.Millisecond
+	// pingAgain is how old a round trip gets before it is measured anew, once
+	// something goes out.
+	pingAgain = 10 * time.Second
+	// maxLonger is how many round trips in a row must be longer to be believed.
+	maxLonger = 3
 	// minData is the least that bulk is cut into. A slow line takes small
 	// frames, so that signs of life come through: firstRate is what it is
 	// thought to carry before it is known, in bytes a second.
@@ -47,9 +53,12 @@ type link struct {
 	pingDue          bool
 	ping             uint64 // token of the last one
 	pinged           time.Time
-	answered         bool          // it was
-	rtt              time.Duration // the least; 0: not known yet
-	last             time.Duration // the last, of a ping; 0: none yet
+	alone            bool            // nothing of ours was under way then
+	arrived          uint64          // before it
+	answered         bool            // it was, or there was none
+	rtt              time.Duration   // the least of late; 0: not known yet
+	longer           []time.Duration // that have been seen since
+	last             time.Duration   // the last, of a ping; 0: none yet
 
 	start   time.Time    // carries the monotonic clock
 	heard   atomic.Int64 // nanoseconds after start: last byte of the peer's
@@ -76,7 +85,7 @@ func (s *Stream) attach(generation uint64, c net.Conn, received, granted uint64,
 	defer s.mu.Unlock()
 	now := time.Now()
 	l := &link{generation: generation, dead: make(chan struct{}), start: now, rtt: rtt, more: make(chan struct{}, 1),
-		ackDue: true, pingDue: true, frame: firstRate * int(frameTime) / int(time.Second)}
+		ackDue: true, pingDue: true, answered: true, frame: firstRate * int(frameTime) / int(time.Second)}
 	l.wall.Store(now.UnixNano())
 	if s.err != nil {
 		l.over, l.why = true, s.err
@@ -184,6 +193,9 @@ func (s *Stream) next(l *link) (b []byte, bye, ok bool) {
 	}
 	now := time.Now()
 	data := min(s.unsentLocked(), l.frame)
+	if l.answered && now.Sub(l.pinged) >= pingAgain && (data > 0 || l.ackDue) {
+		l.pingDue = true
+	}
 	b = s.appendControlLocked(newChunk(data+512), l, now)
 	said := l.byeSent
 	if data > 0 {
@@ -227,6 +239,7 @@ func (s *Stream) appendControlLocked(b []byte, l *link, now time.Time) []byte {
 	l.pongs = l.pongs[:0]
 	if l.pingDue {
 		l.pingDue, l.answered, l.pinged = false, false, now
+		l.alone, l.arrived = s.acked == s.sent, s.in.ready
 		l.ping++
 		b = appendPair(b, kindPing, l.ping, s.sent)
 	}
@@ -322,10 +335,10 @@ func (s *Stream) receive(l *link, c net.Conn) {
 func (s *Stream) handle(l *link, f frame) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.heard = true
 	if l.over {
 		return io.EOF
 	}
-	s.heard = true
 	switch f.kind {
 	case kindData:
 		return s.arrivedLocked(l, f)
@@ -341,7 +354,7 @@ func (s *Stream) handle(l *link, f frame) error {
 		s.gapLocked(l, f.offset)
 		if f.token == l.ping && !l.answered {
 			l.answered, l.urgent = true, time.Time{}
-			l.hasLocked(!l.written.After(l.pinged))
+			l.hasLocked(l.written.Before(l.pinged))
 			l.last = time.Since(l.pinged)
 			s.measuredLocked(l, l.last)
 		}
@@ -379,11 +392,22 @@ func (l *link) hasLocked(all bool) {
 	}
 }
 
+// measuredLocked takes a ping's round trip. A shorter one is believed at once. A
+// longer one may be the time behind bulk, or of a busy machine: it counts if there
+// was no bulk, and if those that follow are no shorter.
 func (s *Stream) measuredLocked(l *link, rtt time.Duration) {
-	if l.rtt == 0 || rtt < l.rtt {
-		l.rtt = max(rtt, 1)
-		s.writable.Broadcast() // the window follows it
+	rtt = max(rtt, 1)
+	if l.rtt != 0 && rtt > l.rtt {
+		if !l.alone || s.in.ready-l.arrived > minChunk {
+			return
+		}
+		if l.longer = append(l.longer, rtt); len(l.longer) < maxLonger {
+			return
+		}
+		rtt = slices.Min(l.longer)
 	}
+	l.rtt, l.longer = rtt, l.longer[:0]
+	s.writable.Broadcast() // the window follows it
 }
 
 func (s *Stream) arrivedLocked(l *link, f frame) error {

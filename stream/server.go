@@ -36,9 +36,9 @@ type Server struct {
 	MaxStreams int   // 0: 1024
 	MaxMemory  int64 // bytes in all buffers, beyond which streams get small ones; 0: 256 MiB
 
-	mu         sync.Mutex // guards what follows
-	streams    map[id]*held
-	handshakes int // that have not proven anything yet
+	mu         sync.Mutex   // guards what follows
+	streams    map[id]*held // nil: its target is being dialed
+	handshakes int          // channels that have not proven anything yet
 	closed     bool
 	memory     *memory
 }
@@ -64,7 +64,9 @@ func (v *Server) Close() error {
 	v.closed = true
 	var all []*held
 	for _, h := range v.streams {
-		all = append(all, h)
+		if h != nil {
+			all = append(all, h)
+		}
 	}
 	v.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -84,20 +86,56 @@ func (v *Server) Close() error {
 // offsets that the stream can go back to, ends the link that the stream had.
 func (v *Server) Serve(c net.Conn) {
 	defer c.Close()
-	if !v.count(1) {
-		v.count(-1)
+	t := v.hear(c)
+	if t == nil {
 		return
 	}
-	l, s := v.handshake(c)
-	v.count(-1)
+	var l *link
+	switch t.request.want {
+	case wantOpen:
+		l = v.open(t)
+	case wantAttach:
+		l = v.attach(t)
+	default:
+		l = v.join(t)
+	}
 	if l == nil {
 		return
 	}
 	select {
 	case <-l.dead:
-	case <-s.done:
+	case <-t.held.done:
 	}
 	l.running.Wait()
+}
+
+// hear returns what is asked for on a channel by one who has proven himself, or
+// nil. Not many may be at that at a time; how long the rest takes counts no more.
+func (v *Server) hear(c net.Conn) *turn {
+	few := v.count(1)
+	defer v.count(-1)
+	if !few {
+		return nil
+	}
+	late := time.AfterFunc(handshakeTime, func() { c.Close() })
+	defer late.Stop()
+	t := &turn{conn: c}
+	rand.Read(t.relay[:])
+	if writeHello(c, t.relay) != nil {
+		return nil
+	}
+	var err error
+	if t.message, t.proof, err = readMessage(c); err != nil {
+		return nil
+	}
+	if t.request, err = decodeRequest(t.message); err != nil {
+		refuse(c, CodeProtocol, err.Error())
+		return nil
+	}
+	if t.request.want == wantOpen && v.reserve(t) || t.request.want != wantOpen && v.find(t) {
+		return t
+	}
+	return nil
 }
 
 // count says whether there are not too many.
@@ -108,35 +146,6 @@ func (v *Server) count(n int) bool {
 	return v.handshakes <= maxHandshakes
 }
 
-// handshake returns the link that c has become a channel of, or nil.
-func (v *Server) handshake(c net.Conn) (*link, *Stream) {
-	late := time.AfterFunc(handshakeTime, func() { c.Close() })
-	defer late.Stop()
-	var ours nonce
-	rand.Read(ours[:])
-	if writeHello(c, ours) != nil {
-		return nil, nil
-	}
-	message, p, err := readMessage(c)
-	if err != nil {
-		return nil, nil
-	}
-	q, err := decodeRequest(message)
-	if err != nil {
-		refuse(c, CodeProtocol, err.Error())
-		return nil, nil
-	}
-	late.Stop()
-	t := &turn{conn: c, relay: ours, request: q, message: message, proof: p}
-	switch q.want {
-	case wantOpen:
-		return v.open(t)
-	case wantAttach:
-		return v.attach(t)
-	}
-	return v.join(t)
-}
-
 // turn is one handshake, and what it is answered with.
 type turn struct {
 	conn    net.Conn
@@ -144,6 +153,7 @@ type turn struct {
 	request request
 	message []byte
 	proof   proof
+	held    *held // the stream that it is of; nil while that is being opened
 }
 
 // answer proves, too, that we are the relay that knows the stream.
@@ -167,128 +177,140 @@ func (t *turn) proven(s *secret) bool {
 	return t.proof.proven(s.prove(roleClient, t.relay, t.request.nonce, t.message))
 }
 
-// find returns a stream whose secret the client has proven to know. The time
-// that it takes tells nothing about a secret.
-func (v *Server) find(t *turn) *held {
+// find looks for the stream whose secret the client is to prove that it knows.
+// The time that it takes tells nothing about a secret.
+func (v *Server) find(t *turn) bool {
 	v.mu.Lock()
-	h := v.streams[t.request.id]
+	t.held = v.streams[t.request.id]
 	v.mu.Unlock()
 	switch {
-	case h == nil:
+	case t.held == nil:
 		refuse(t.conn, CodeUnknown, "")
-		return nil
-	case !t.proven(&h.secret):
+		return false
+	case !t.proven(&t.held.secret):
 		refuse(t.conn, CodeDenied, "")
-		return nil
+		return false
 	}
-	return h
+	return true
 }
 
-// open makes a stream and connects it with its target.
-func (v *Server) open(t *turn) (*link, *Stream) {
+// reserve takes the place of a stream that the client may open.
+func (v *Server) reserve(t *turn) bool {
 	q := &t.request
 	if !t.proven(&q.secret) {
 		refuse(t.conn, CodeDenied, "")
-		return nil, nil
+		return false
 	}
-	if code := v.mayAdd(q); code != CodeClosed {
+	if code := v.mayAdd(q.id); code != CodeClosed {
 		t.answer(&q.secret, answer{code: code})
-		return nil, nil
+		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), dialTime)
-	defer cancel()
-	target, err := v.Dial(ctx, q.target, q.interval)
-	if err != nil {
-		t.answer(&q.secret, answer{code: CodeDial, text: err.Error()})
-		return nil, nil
-	}
-	h, code := v.add(q, target)
-	if h == nil {
-		target.Close()
-		t.answer(&q.secret, answer{code: code})
-		return nil, nil
-	}
-	if err := t.answer(&h.secret, answer{granted: h.granted}); err != nil {
-		// The client does not know of it, so nobody will come for it.
-		v.remove(h)
-		return nil, nil
-	}
-	l := h.Stream.attach(q.generation, t.conn, 0, q.granted, 0)
-	go v.connect(h) // ends with the stream
-	go v.watch(h)   // as well
-	return l, h.Stream
+	return true
 }
 
-// mayAdd says whether there is room for a stream.
-func (v *Server) mayAdd(q *request) Code {
+// mayAdd says whether there is room for a stream, and if so takes it.
+func (v *Server) mayAdd(i id) Code {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.mayAddLocked(q)
-}
-
-func (v *Server) mayAddLocked(q *request) Code {
 	most := v.MaxStreams
 	if most == 0 {
 		most = defaultStreams
 	}
-	switch {
-	case v.closed:
-		return CodeShutdown
-	case v.streams[q.id] != nil:
-		return CodeDenied
-	case len(v.streams) >= most:
-		return CodeFull
-	}
-	return CodeClosed
-}
-
-// add enters a stream, if there is still room.
-func (v *Server) add(q *request, target net.Conn) (*held, Code) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if code := v.mayAddLocked(q); code != CodeClosed {
-		return nil, code
-	}
-	if v.memory == nil {
+	if v.streams == nil {
+		v.streams = map[id]*held{}
 		v.memory = &memory{limit: v.MaxMemory}
 		if v.MaxMemory == 0 {
 			v.memory.limit = defaultMemory
 		}
-		v.streams = map[id]*held{}
+	}
+	_, taken := v.streams[i]
+	switch {
+	case v.closed:
+		return CodeShutdown
+	case taken:
+		return CodeDenied
+	case len(v.streams) >= most:
+		return CodeFull
+	}
+	v.streams[i] = nil
+	return CodeClosed
+}
+
+// open makes the stream whose place is reserved and connects it with its target.
+func (v *Server) open(t *turn) *link {
+	q := &t.request
+	ctx, cancel := context.WithTimeout(context.Background(), dialTime)
+	defer cancel()
+	target, err := v.Dial(ctx, q.target, q.interval)
+	if err != nil {
+		v.forget(q.id)
+		t.answer(&q.secret, answer{code: CodeDial, text: err.Error()})
+		return nil
+	}
+	h := v.add(q, target)
+	if h == nil {
+		v.forget(q.id)
+		target.Close()
+		t.answer(&q.secret, answer{code: CodeShutdown})
+		return nil
+	}
+	defer h.attaching.Unlock()
+	t.held = h
+	if err := t.answer(&h.secret, answer{granted: h.granted}); err != nil {
+		// The client does not know of it, so nobody will come for it.
+		h.finish(err)
+		v.remove(h)
+		return nil
+	}
+	l := h.Stream.attach(q.generation, t.conn, 0, q.granted, 0)
+	go v.connect(h) // ends with the stream
+	go v.watch(h)   // as well
+	return l
+}
+
+// add returns a new stream that nobody may attach to yet, nil if the server was
+// closed meanwhile.
+func (v *Server) add(q *request, target net.Conn) *held {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed {
+		return nil
 	}
 	h := &held{Stream: newStream(q.id, q.secret, v.memory), keep: min(q.keep, maxKeep), interval: q.interval, target: target}
+	h.attaching.Lock()
 	v.streams[q.id] = h
-	return h, CodeClosed
+	return h
 }
 
 func (v *Server) remove(h *held) {
 	h.target.Close()
+	v.forget(h.id)
+}
+
+func (v *Server) forget(i id) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	delete(v.streams, h.id)
+	delete(v.streams, i)
 }
 
 // attach replaces the link of a stream: the newest that proves itself wins.
-func (v *Server) attach(t *turn) (*link, *Stream) {
-	h := v.find(t)
-	if h == nil {
-		return nil, nil
-	}
+func (v *Server) attach(t *turn) *link {
+	h := t.held
 	if !h.attaching.TryLock() {
 		t.answer(&h.secret, answer{code: CodeInUse})
-		return nil, nil
+		return nil
 	}
 	defer h.attaching.Unlock()
 	old, code := h.yield(&t.request)
 	if code != CodeClosed {
 		t.answer(&h.secret, answer{code: code})
-		return nil, nil
+		return nil
 	}
 	received, granted := h.settled(old)
 	if err := t.answer(&h.secret, answer{received: received, granted: granted}); err != nil {
-		return nil, nil
+		return nil
 	}
-	return h.Stream.attach(t.request.generation, t.conn, t.request.received, t.request.granted, 0), h.Stream
+	return h.Stream.attach(t.request.generation, t.conn, t.request.received, t.request.granted, 0)
 }
 
 var errReplaced = errors.New("replaced by a newer link")
@@ -307,7 +329,7 @@ func (s *Stream) yield(q *request) (old *link, _ Code) {
 	case q.received < s.acked || q.received > s.furthest:
 		return nil, CodeRewind
 	}
-	s.heard = true
+	s.heard, s.detached = true, time.Now() // keep begins anew
 	if old = s.link; old != nil {
 		s.loseLocked(old, errReplaced)
 	}
@@ -326,23 +348,20 @@ func (s *Stream) settled(old *link) (received, granted uint64) {
 }
 
 // join adds a channel to the link that a stream has.
-func (v *Server) join(t *turn) (*link, *Stream) {
-	h := v.find(t)
-	if h == nil {
-		return nil, nil
-	}
+func (v *Server) join(t *turn) *link {
+	h := t.held
 	h.mu.Lock()
 	l := h.link
 	fits := l != nil && l.generation == t.request.generation && len(l.channels) < maxChannels
 	h.mu.Unlock()
 	if !fits {
 		t.answer(&h.secret, answer{code: CodeInUse})
-		return nil, nil
+		return nil
 	}
 	if t.answer(&h.secret, answer{}) != nil || !h.join(t.request.generation, t.conn) {
-		return nil, nil
+		return nil
 	}
-	return l, h.Stream
+	return l
 }
 
 // connect copies between a stream and its target, until both have ended or the

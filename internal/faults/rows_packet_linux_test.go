@@ -113,8 +113,9 @@ func (s *scene) baseline() time.Duration {
 
 // playLoss compares with plain TCP under the same loss. Where that is high, chance
 // rules single runs: one segment in a hundred is lost seven times in a row, and then
-// TCP itself stands still for a minute. So the line is good again after a minute, and
-// by the laws of TCP, whose steps double, all is there in one more.
+// TCP itself stands still for a minute. So the line is good again after 45 s. TCP's
+// steps double, from one of some seconds at most, so it stands still for little
+// longer than it did until then.
 func playLoss(s *scene) {
 	loss, lines := 0.05, []string(nil)
 	s.limit, s.rate = 1<<20, 64<<20
@@ -137,7 +138,7 @@ func playLoss(s *scene) {
 	bound := 2*plain + 10*time.Second
 	if high {
 		bound = 2*time.Minute + slack
-		defer time.AfterFunc(time.Minute, heal).Stop()
+		defer time.AfterFunc(45*time.Second, heal).Stop()
 	}
 	t.play()
 	took := t.delivers(bound)
