@@ -100,7 +100,7 @@ func playRekeys(s *scene) {
 	s.user()
 	s.hosts(nil, "RekeyLimit 16K")
 	s.behindFaults("RekeyLimit 16K")
-	t := s.begin("-v")
+	t := s.start("-v").paced(8 << 10).flows(60 * time.Second)
 	cuts := 0
 	if s.resumed {
 		cuts = 3

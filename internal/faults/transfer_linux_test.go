@@ -291,6 +291,27 @@ func (s *scene) quiet(args ...string) *transfer {
 	return t
 }
 
+// paced has an end wait while more than that of it is under way. Where keys are
+// exchanged all the time, an end of OpenSSH 9.2 that always has something to send
+// leaves no room to the other: with ssh -J nothing at all comes down.
+func (t *transfer) paced(most int64) *transfer {
+	pause := func(from, to *Board) {
+		wait := uint64(0)
+		if int64(from.At(Sent))-int64(to.At(Received)) > most {
+			wait = 1
+		}
+		from.Set(Pause, wait)
+	}
+	go func() { // ends with ssh
+		for !t.hasEnded() {
+			pause(t.near, t.far)
+			pause(t.far, t.near)
+			<-time.After(20 * time.Millisecond)
+		}
+	}()
+	return t
+}
+
 // pause has both ends send nothing, and play goes on.
 func (t *transfer) pause() { t.near.Set(Pause, 1); t.far.Set(Pause, 1) }
 func (t *transfer) play()  { t.near.Set(Pause, 0); t.far.Set(Pause, 0) }
