@@ -17,6 +17,8 @@ const (
 	// ping after a wake or a change of the network.
 	dataPatience  = 10 * time.Second
 	eventPatience = 3 * time.Second
+	// slowest is the longest round trip that patience is had for, six times.
+	slowest = 5 * time.Second
 	// reuseTime is how long the old transport may take to open a channel.
 	reuseTime = 2 * time.Second
 	// lingerTime is how long a closed stream goes on delivering.
@@ -199,12 +201,11 @@ func (p *keeper) seek(now, detached time.Time) time.Duration {
 func (p *keeper) probe(now time.Time, l *link) time.Duration {
 	p.s.mu.Lock()
 	since, patience := p.s.overdueLocked(l, p.cfg.Interval)
-	pinged, answered, rtt := l.pinged, l.answered, l.rtt
+	pinged, answered := l.pinged, l.answered
 	p.s.mu.Unlock()
 	if patience == 0 {
 		return forever
 	}
-	patience = max(patience, 6*rtt)
 	third := patience / 3
 	silence, quiet := now.Sub(since), min(now.Sub(since), now.Sub(l.lastHeard()))
 	if silence < third {
@@ -230,16 +231,21 @@ func (p *keeper) probe(now time.Time, l *link) time.Duration {
 }
 
 // overdueLocked returns since when an answer is awaited, and how long it may
-// take until the link counts as dead; 0 is for ever.
+// take until the link counts as dead; 0 is for ever. Where data lately queued
+// up for long, it may do so again.
 func (s *Stream) overdueLocked(l *link, interval time.Duration) (since time.Time, patience time.Duration) {
 	heard := l.lastHeard()
 	if l.urgent.After(heard) {
-		return l.urgent, eventPatience
+		return l.urgent, max(eventPatience, 6*min(l.rtt, slowest))
 	}
+	slow := 6 * min(max(l.rtt, l.last), slowest)
 	if !l.waiting.IsZero() {
-		return l.waiting, dataPatience
+		return l.waiting, max(dataPatience, slow)
 	}
-	return heard, 3 * interval
+	if interval == 0 {
+		return heard, 0
+	}
+	return heard, max(3*interval, slow)
 }
 
 func (s *Stream) isUrgent(l *link) bool {

@@ -291,6 +291,26 @@ func TestUnheardKeystroke(t *testing.T) {
 	})
 }
 
+// A PONG shows nothing of the data that went out with its PING.
+func TestPingBesideData(t *testing.T) {
+	k := &kept{}
+	keep(t, k, func() {
+		go io.Copy(io.Discard, k.Stream)
+		k.Write([]byte("a")) // so that a ping is due with the next, and none of silence before
+		time.Sleep(9500 * time.Millisecond)
+		w := k.ways[0]
+		w.near.p.mu.Lock()
+		ping := pipeFault{w.near.out.read + headerSize + 2*offsetSize, func() { w.near.freeze(time.Hour) }}
+		w.near.out.faults = append(w.near.out.faults, ping)
+		w.near.p.mu.Unlock()
+		k.Write([]byte("x"))
+		time.Sleep(dataPatience)
+		if k.dials != 2 || len(w.near.out.faults) > 0 {
+			t.Errorf("%d dials after the data was lost, want a second link", k.dials)
+		}
+	})
+}
+
 // What is read after the end is no longer counted.
 func TestReadFromAfterEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -321,35 +341,59 @@ func TestRoundTripFollows(t *testing.T) {
 		go io.Copy(io.Discard, k.Stream)
 		there := k.server.streams[k.id].Stream
 		for _, tt := range []struct {
-			delay time.Duration // one way
-			bulk  bool
-			want  time.Duration
+			delay         time.Duration // one way
+			up, down      int           // bytes at a time
+			every         time.Duration
+			client, relay time.Duration // what they take for the round trip
 		}{
-			{1 * time.Millisecond, false, 2 * time.Millisecond},
-			{50 * time.Millisecond, false, 100 * time.Millisecond},
-			{5 * time.Millisecond, false, 10 * time.Millisecond},
-			{20 * time.Millisecond, true, 10 * time.Millisecond},
-			{2 * time.Millisecond, true, 4 * time.Millisecond},
+			{1 * time.Millisecond, 1, 1, time.Second, 2 * time.Millisecond, 2 * time.Millisecond},
+			{50 * time.Millisecond, 1, 1, time.Second, 100 * time.Millisecond, 100 * time.Millisecond},
+			{5 * time.Millisecond, 1, 1, time.Second, 10 * time.Millisecond, 10 * time.Millisecond},
+			{20 * time.Millisecond, 10_000, 10_000, 10 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond},
+			{2 * time.Millisecond, 10_000, 10_000, 10 * time.Millisecond, 4 * time.Millisecond, 4 * time.Millisecond},
+			{20 * time.Millisecond, 0, 50_000, 9 * time.Second, 40 * time.Millisecond, 4 * time.Millisecond}, // the client sends ACKs alone
 		} {
 			k.ways[0].slow(tt.delay)
-			for range 120 { // somebody types, or is sent a lot, for 2 minutes
+			for start := time.Now(); time.Since(start) < 2*time.Minute; time.Sleep(tt.every) {
+				k.Write(make([]byte, tt.up))
+				k.target.Write(make([]byte, tt.down))
+			}
+			k.mu.Lock()
+			there.mu.Lock()
+			if k.link.rtt != tt.client || there.link.rtt != tt.relay || k.link.generation != 1 {
+				t.Errorf("%v one way, %d and %d bytes every %v: round trips of %v and %v on link %d, want %v and %v", tt.delay, tt.up, tt.down, tt.every,
+					k.link.rtt, there.link.rtt, k.link.generation, tt.client, tt.relay)
+			}
+			there.mu.Unlock()
+			k.mu.Unlock()
+		}
+	})
+}
+
+// A line that answers ever more slowly is not given up, and is no longer waited for
+// once it is fast again.
+func TestSlowLine(t *testing.T) {
+	k := &kept{refuse: errors.New("nobody answers")}
+	keep(t, k, func() {
+		go io.Copy(io.Discard, k.Stream)
+		for _, delay := range []time.Duration{4 * time.Second, 6 * time.Second, time.Millisecond} {
+			k.ways[0].slow(delay)
+			for range 2 { // keys: too few to believe a longer round trip
 				k.Write([]byte("x"))
-				k.target.Write([]byte("x"))
-				for i := 0; tt.bulk && i < 100; i++ {
-					k.target.Write(make([]byte, 10_000))
-					time.Sleep(10 * time.Millisecond)
-				}
-				if !tt.bulk {
-					time.Sleep(time.Second)
-				}
+				time.Sleep(15 * time.Second)
 			}
-			for end, s := range map[string]*Stream{"client": k.Stream, "relay": there} {
-				s.mu.Lock()
-				if s.link.rtt != tt.want || s.link.generation != 1 {
-					t.Errorf("%v one way, bulk %v: the %s has a round trip of %v on link %d, want %v", tt.delay, tt.bulk, end, s.link.rtt, s.link.generation, tt.want)
-				}
-				s.mu.Unlock()
+			if !k.attached() || k.link.generation != 1 {
+				t.Fatalf("attached: %v, with %v one way", k.attached(), delay)
 			}
+		}
+		k.refuse = nil
+		k.ways[0].freeze(time.Hour)
+		k.Write([]byte("x"))
+		time.Sleep(dataPatience)
+		k.events <- struct{}{} // which lets a login be repeated
+		time.Sleep(time.Second)
+		if !k.attached() || k.link.generation == 1 {
+			t.Errorf("attached: %v after %d dials, want a new link", k.attached(), k.dials)
 		}
 	})
 }

@@ -55,6 +55,7 @@ type link struct {
 	pinged           time.Time
 	alone            bool            // nothing of ours was under way then
 	arrived          uint64          // before it
+	departed         uint64          // as well
 	answered         bool            // it was, or there was none
 	rtt              time.Duration   // the least of late; 0: not known yet
 	longer           []time.Duration // that have been seen since
@@ -239,7 +240,7 @@ func (s *Stream) appendControlLocked(b []byte, l *link, now time.Time) []byte {
 	l.pongs = l.pongs[:0]
 	if l.pingDue {
 		l.pingDue, l.answered, l.pinged = false, false, now
-		l.alone, l.arrived = s.acked == s.sent, s.in.ready
+		l.alone, l.arrived, l.departed = s.acked == s.sent, s.in.ready, s.sent
 		l.ping++
 		b = appendPair(b, kindPing, l.ping, s.sent)
 	}
@@ -398,7 +399,7 @@ func (l *link) hasLocked(all bool) {
 func (s *Stream) measuredLocked(l *link, rtt time.Duration) {
 	rtt = max(rtt, 1)
 	if l.rtt != 0 && rtt > l.rtt {
-		if !l.alone || s.in.ready-l.arrived > minChunk {
+		if !l.alone || s.in.ready-l.arrived > minChunk || s.sent-l.departed > minChunk {
 			return
 		}
 		if l.longer = append(l.longer, rtt); len(l.longer) < maxLonger {
