@@ -54,8 +54,8 @@ type link struct {
 	ping             uint64 // token of the last one
 	pinged           time.Time
 	alone            bool            // nothing of ours was under way then
-	arrived          uint64          // before it
-	departed         uint64          // as well
+	arrived          uint64          // what had been received then
+	departed         uint64          // what had been sent then
 	answered         bool            // it was, or there was none
 	rtt              time.Duration   // the least of late; 0: not known yet
 	longer           []time.Duration // that have been seen since

@@ -132,10 +132,14 @@ func (v *Server) hear(c net.Conn) *turn {
 		refuse(c, CodeProtocol, err.Error())
 		return nil
 	}
-	if t.request.want == wantOpen && v.reserve(t) || t.request.want != wantOpen && v.find(t) {
-		return t
+	admits := v.find
+	if t.request.want == wantOpen {
+		admits = v.reserve
 	}
-	return nil
+	if !admits(t) {
+		return nil
+	}
+	return t
 }
 
 // count says whether there are not too many.
@@ -194,22 +198,22 @@ func (v *Server) find(t *turn) bool {
 	return true
 }
 
-// reserve takes the place of a stream that the client may open.
+// reserve takes the place of the stream that a proven client opens.
 func (v *Server) reserve(t *turn) bool {
 	q := &t.request
 	if !t.proven(&q.secret) {
 		refuse(t.conn, CodeDenied, "")
 		return false
 	}
-	if code := v.mayAdd(q.id); code != CodeClosed {
+	if code := v.take(q.id); code != CodeClosed {
 		t.answer(&q.secret, answer{code: code})
 		return false
 	}
 	return true
 }
 
-// mayAdd says whether there is room for a stream, and if so takes it.
-func (v *Server) mayAdd(i id) Code {
+// take takes the place of a stream, or says why there is none.
+func (v *Server) take(i id) Code {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	most := v.MaxStreams
@@ -287,6 +291,7 @@ func (v *Server) remove(h *held) {
 	v.forget(h.id)
 }
 
+// forget gives a place back.
 func (v *Server) forget(i id) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
