@@ -40,7 +40,7 @@ func testFallBacks(t *testing.T) {
 		"silent":   {"ForceCommand exit 1", "ended without an answer"},
 		"chatty":   {"ForceCommand yes", "no answer in the"},
 		"noExec":   {"MaxSessions 0", "runs no commands"},
-		"readOnly": {readOnly, "cannot write or execute files in"},
+		"readOnly": {readOnly, ".cache/ssh-stay cannot be made"},
 		"full":     {full, "cannot unpack to"},
 	} {
 		tests[name] = func(t *testing.T) { testFallBack(t, tc.line, tc.want) }

@@ -257,6 +257,9 @@ func TestDaemonSignals(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	if got := channel.line(); got != "EOF" { // while stdin is open: by the signal
+		t.Errorf("got %q after SIGTERM, want the end", got)
+	}
 	if status := channel.exit(); status != 0 {
 		t.Errorf("bridge exited with %d, want 0", status)
 	}

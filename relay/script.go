@@ -59,13 +59,14 @@ var unames = map[string][]string{
 // uploadScript stores the binary of that hash, which comes compressed on
 // standard input once the script has said "go N", in the first place behind
 // the first skip ones that takes it. When it then says "again", the caller may
-// try with skip N. How many bytes it has unpacked it tells each second, "at N":
+// try with skip N. Where no place takes it, the first one's reason is told: it is
+// the one to put right. How many bytes it has unpacked it tells each second, "at N":
 // what the near side has written may be far from here.
 //
 // An empty file that is executable is a script to every sh, and does not
 // run on a file system that is mounted noexec.
 func uploadScript(hash, nonce string, skip int) string {
-	return shell(fmt.Sprintf(`umask 077; h=%s; n=%d; i=0; t=; why="no folder for it";`, hash, skip) + `
+	return shell(fmt.Sprintf(`umask 077; h=%s; n=%d; i=0; t=; why=;`, hash, skip) + `
 leave() { [ -z "$t" ] || rm -f "$t"; };
 trap leave 0; trap "exit 1" 1 2 13 15;
 say() { echo; echo "` + Mark + `$*"; };
@@ -75,21 +76,23 @@ elif command -v shasum >/dev/null; then sum() { shasum -a 256; };
 elif command -v openssl >/dev/null; then sum() { openssl dgst -sha256 -r; };
 else fail error no sha256sum, shasum or openssl; fi;
 command -v gzip >/dev/null || fail error no gzip;` + places + `
+not() { why=${why:-$*}; return 1; };
 try() {
 	named "$1" || return 1;
 	[ -d "$1" ] || mkdir "${1%/*}" 2>/dev/null;
 	mkdir "$1" 2>/dev/null;
-	ours "$1" || return 1;
+	[ -d "$1" ] || { not "$1 cannot be made"; return; };
+	ours "$1" || { not "$1 is not ours alone"; return; };
 	t=$1/.new-` + nonce + `;
-	(set -C; : >"$t") 2>/dev/null && chmod 700 "$t" && "$t" </dev/null >/dev/null 2>&1 && return 0;
-	why="cannot write or execute files in $1";
-	leave; t=; return 1;
+	(set -C; : >"$t") 2>/dev/null || { t=; not "$1 cannot be written"; return; };
+	chmod 700 "$t" && "$t" </dev/null >/dev/null 2>&1 && return 0;
+	leave; t=; not "$1 cannot be executed from";
 };
 for d; do
 	i=$((i+1));
 	[ $i -gt $n ] && try "$d" && break;
 done;
-[ -n "$t" ] || fail error "$why";
+[ -n "$t" ] || fail error "${why:-no folder for it}";
 find "$d" -type f -name ".new-*" -mtime +0 -exec rm -f {} + 2>/dev/null;
 say go $i;
 { trap - 0 1 2 13 15; while sleep 1 >/dev/null && [ -f "$t" ] && say at $(wc -c <"$t"); do :; done; } </dev/null 2>/dev/null &

@@ -238,7 +238,7 @@ func TestUploadTmp(t *testing.T) {
 	must(t, os.RemoveAll(dir))
 	must(t, os.Mkdir(dir, 0o777))
 	_, err = newClient(b).Open(soon(t), f.Exec)
-	unavailable(t, err, "no folder")
+	unavailable(t, err, dir+" is not ours alone")
 	wantOnly(t, dir)
 }
 

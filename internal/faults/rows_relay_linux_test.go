@@ -111,9 +111,9 @@ func playForced(s *scene) {
 	case "start":
 		line, words = fmt.Sprintf(mounted, "size=64k"), "cannot unpack to"
 	case "readonly":
-		line, words = readOnly, "cannot write or execute files in"
+		line, words = readOnly, ".cache/ssh-stay cannot be made"
 	case "noexec":
-		line, words = fmt.Sprintf(mounted, "size=64m,noexec"), "cannot write or execute files in"
+		line, words = fmt.Sprintf(mounted, "size=64m,noexec"), ".cache/ssh-stay cannot be executed from"
 	case "machine":
 		dir := filepath.Join(s.client.Dir, "bin")
 		s.fail(os.Mkdir(dir, 0o755))
