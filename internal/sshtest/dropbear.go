@@ -48,7 +48,7 @@ func StartDropbear(cfg DropbearConfig) (*Dropbear, error) {
 		err = errPortTaken // the port is free when we look, and may be taken then
 	}
 	for try := 0; try < 5 && errors.Is(err, errPortTaken); try++ {
-		if d.Port, err = freePort(nil, d.Addr); err == nil {
+		if d.Port, err = freePort(d.Addr); err == nil {
 			err = d.start(cfg.Options)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -71,7 +72,11 @@ type flow struct {
 func (p *Faults) Start() error {
 	address := p.Listen
 	if address == "" {
-		address = "127.0.0.1:0"
+		port, err := freePort("127.0.0.1")
+		if err != nil {
+			return err
+		}
+		address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	}
 	l, err := listenFaulty(address)
 	if err != nil {

@@ -63,7 +63,11 @@ func StartSshd(cfg SshdConfig) (*Sshd, error) {
 	// The port is free when we look and may be taken when sshd binds it.
 	err = errPortTaken
 	for try := 0; try < 5 && errors.Is(err, errPortTaken); try++ {
-		if s.Port, err = freePort(s.in, s.Addr); err == nil {
+		err = s.in.Do(func() (err error) {
+			s.Port, err = freePort(s.Addr)
+			return err
+		})
+		if err == nil {
 			err = s.start(cfg.Lines)
 		}
 	}
@@ -271,16 +275,3 @@ func (s *Sshd) Close() (err error) {
 }
 
 func (s *Sshd) path(name string) string { return filepath.Join(s.Dir, name) }
-
-// freePort is a TCP port of addr that the kernel says is free in that namespace.
-func freePort(in *Netns, addr string) (port int, err error) {
-	err = in.Do(func() error {
-		l, err := net.Listen("tcp", net.JoinHostPort(addr, "0"))
-		if err != nil {
-			return err
-		}
-		port = l.Addr().(*net.TCPAddr).Port
-		return l.Close()
-	})
-	return port, err
-}
