@@ -140,18 +140,17 @@ func playCutEarly(s *scene) {
 	s.faults.Reset()
 	s.fired("reset flows", func() bool { return s.faults.Stats().Reset > 0 })
 	s.note = fmt.Sprintf("cut after %d bytes", after)
-	if s.resumed {
-		for end := time.Now().Add(60 * time.Second); t.far.At(Received) < 64<<10 && time.Now().Before(end); <-time.After(20 * time.Millisecond) {
-			if t.hasEnded() {
-				break
-			}
-		}
-		if !t.hasEnded() {
-			t.flows(30 * time.Second).silent()
-			return
-		}
-		s.unheard = true
+	for end := time.Now().Add(60 * time.Second); t.far.At(Received) < 64<<10 && !t.hasEnded() && time.Now().Before(end); {
+		<-time.After(20 * time.Millisecond)
 	}
+	if !t.hasEnded() {
+		if !s.resumed {
+			s.logged(time.Second, "no connection yet, holding") // ssh had no byte of the first
+		}
+		t.flows(30 * time.Second).silent()
+		return
+	}
+	s.unheard = s.resumed
 	terms := lost(3*time.Second, "onnection reset by peer", "EOF", "closed")
 	terms.SSHTells = s.route == "direct" && !s.resumed
 	t.clean(terms)
