@@ -84,8 +84,9 @@ func TestSSHThroughFirewall(t *testing.T) {
 	if want := "198.51.100.2 "; err != nil || len(out) < len(want) || string(out[:len(want)]) != want {
 		t.Errorf("got %q, %v; want %q first", out, err, want)
 	}
-	if _, err := net.DialTimeout("tcp", s.HostPort(), 100*time.Millisecond); err == nil {
-		t.Error("the server is reached from outside of its namespace")
+	// A dial from here would leave by the machine's own gateway.
+	if _, err := net.Listen("tcp", s.HostPort()); !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		t.Errorf("got %v, want the server's address in its namespace alone", err)
 	}
 }
 
