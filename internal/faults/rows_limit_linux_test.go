@@ -127,7 +127,8 @@ func playRekeys(s *scene) {
 	}
 }
 
-// playCutEarly: the session ends CLEAN, or had begun to be one that resumes.
+// playCutEarly: the session ends CLEAN, or had begun to be one that resumes, or
+// ssh-stay dialed again since ssh had no byte of the first connection.
 func playCutEarly(s *scene) {
 	s.overFaults()
 	after := s.rng.Int64N(12 << 10)
@@ -140,7 +141,7 @@ func playCutEarly(s *scene) {
 	s.faults.Reset()
 	s.fired("reset flows", func() bool { return s.faults.Stats().Reset > 0 })
 	s.note = fmt.Sprintf("cut after %d bytes", after)
-	lives := func() bool { // or ssh had no byte of the first connection
+	lives := func() bool {
 		return !t.hasEnded() && (s.resumed || strings.Contains(s.text(), "no connection yet, holding"))
 	}
 	for end := time.Now().Add(60 * time.Second); !t.hasEnded() && time.Now().Before(end); {

@@ -16,16 +16,18 @@ const (
 	lastPort  = 32767
 )
 
-// nextPort goes round, so that nobody gets the port of another who is down.
-var nextPort atomic.Uint32
-
-func init() { nextPort.Store(rand.Uint32N(1 << 24)) }
+// Ports go round from a random one, so that nobody gets that of a server that is
+// down, here or in the tests of another package.
+var (
+	somePort = rand.Uint32N(1 << 24)
+	nextPort atomic.Uint32 // counts on from it
+)
 
 // freePort is a TCP port of addr that is free.
 func freePort(addr string) (int, error) {
 	var err error
 	for range 100 {
-		port := firstPort + int(nextPort.Add(1)%(lastPort-firstPort+1))
+		port := firstPort + int((somePort+nextPort.Add(1))%(lastPort-firstPort+1))
 		var l net.Listener
 		if l, err = net.Listen("tcp", net.JoinHostPort(addr, strconv.Itoa(port))); err == nil {
 			return port, l.Close()
