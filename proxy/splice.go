@@ -20,9 +20,12 @@ const (
 	// what is read from it at once on a direct route. A user's pipes share a
 	// limit, so idle ones stay small.
 	pipeSize = 256 << 10
-	// hopSize is read and written at once where a hop encrypts in between: two
-	// of its packets, which stay in the processor's cache.
+	// hopSize is read from ssh and written at once where a hop encrypts in
+	// between: two of its packets, which stay in the processor's cache.
 	hopSize = 64 << 10
+	// downSize is read from a hop at once: half of what ssh's pipe has grown to,
+	// so that ssh and we seldom wait for one another.
+	downSize = 128 << 10
 	// drainTime is how long what ssh wrote last may take to leave once ssh
 	// has gone: its goodbye to the server.
 	drainTime = 500 * time.Millisecond
@@ -194,11 +197,12 @@ func copyRest(client *Client, peer *Conn) error {
 		_, err := io.Copy(client.out, tcp)
 		return err
 	}
+	out := &pipeWriter{out: client.out, to: to(client.out)}
 	if s, ok := peer.Conn.(*stream.Stream); ok { // which acknowledges what was taken
-		_, err := s.WriteTo(&pipeWriter{out: client.out, to: to(client.out)})
+		_, err := s.WriteTo(out)
 		return err
 	}
-	_, err := io.CopyBuffer(writerOnly{to(client.out)}, counter{peer}, make([]byte, hopSize))
+	_, err := io.CopyBuffer(out, counter{peer}, make([]byte, downSize))
 	return err
 }
 
@@ -220,8 +224,8 @@ func judge(err error) error {
 }
 
 // pipeWriter grows ssh's pipe once it carries bulk, as copyUp does: a tenth
-// faster for one session. Where many saturate the processor it costs more than
-// that, since ssh then takes in more each turn than it can give out.
+// faster for one session. Where dozens saturate the processor it costs as much,
+// since ssh then takes in more each turn than it can give out.
 type pipeWriter struct {
 	out   *os.File
 	to    io.Writer
@@ -251,12 +255,8 @@ func (w *pipeWriter) Write(p []byte) (int, error) {
 	return w.to.Write(p)
 }
 
-// writerOnly and counter keep io.CopyBuffer from calling ReadFrom and WriteTo,
-// which do not use its buffer.
-type (
-	writerOnly struct{ io.Writer }
-	counter    struct{ peer *Conn }
-)
+// counter keeps io.CopyBuffer from calling WriteTo, which does not use its buffer.
+type counter struct{ peer *Conn }
 
 func (c counter) Read(p []byte) (int, error) {
 	n, err := c.peer.Conn.Read(p)
