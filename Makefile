@@ -59,9 +59,10 @@ bench: peers ## ratios against stock OpenSSH, written to BENCH.md: half an hour
 
 FUZZTIME ?= 60s
 # Two at once, a worker each; what one printed is shown when it is done.
+# To minimize an input may take a minute by default, and is no fuzzing.
 fuzz: ## each native fuzz target for FUZZTIME
 	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z]*' . | sed 's,/[^/]*:func , ,' | xargs -n 2 -P 2 sh -c \
-		'out=$$($(GO) test $$0 -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -parallel 1 2>&1); \
+		'out=$$($(GO) test $$0 -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x -parallel 1 2>&1); \
 		code=$$?; echo "$$0 $$1"; echo "$$out" | tail -n 30; exit $$code'
 
 load: peers ## hundreds of sessions: idle, bulk, starts, a slow reader; written to docs/load.md: 45 minutes
