@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -69,16 +68,13 @@ type flow struct {
 }
 
 // Start listens.
-func (p *Faults) Start() error {
-	address := p.Listen
-	if address == "" {
-		port, err := freePort("127.0.0.1")
-		if err != nil {
-			return err
-		}
-		address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+func (p *Faults) Start() (err error) {
+	var l net.Listener
+	if p.Listen == "" {
+		l, err = listenFree("127.0.0.1")
+	} else {
+		l, err = listenSilent(p.Listen)
 	}
-	l, err := listenFaulty(address)
 	if err != nil {
 		return err
 	}
@@ -92,13 +88,6 @@ func (p *Faults) Start() error {
 	p.flows = make(map[*flow]bool)
 	p.admit(l)
 	return nil
-}
-
-// listenFaulty sets no probes: a forwarder that probed would hide what its ends
-// do about keepalive.
-func listenFaulty(address string) (net.Listener, error) {
-	lc := net.ListenConfig{KeepAlive: -1}
-	return lc.Listen(context.Background(), "tcp", address)
 }
 
 func (p *Faults) admit(l net.Listener) {
@@ -128,9 +117,9 @@ func (p *Faults) Refuse() {
 // Admit ends a Refuse.
 func (p *Faults) Admit() (err error) {
 	var l net.Listener
-	// Somebody's own connection may have been given the port meanwhile.
+	// A process that is just being started may still hold what Refuse closed.
 	poll(5*time.Second, func() bool {
-		l, err = listenFaulty(p.Addr())
+		l, err = listenSilent(p.Addr())
 		return err == nil
 	})
 	if err != nil {

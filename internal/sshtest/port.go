@@ -1,6 +1,7 @@
 package sshtest
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -23,18 +24,31 @@ var (
 	nextPort atomic.Uint32 // counts on from it
 )
 
-// freePort is a TCP port of addr that is free.
+// freePort is a TCP port of addr that is free. A process that is just being
+// started may hold what looked for it, for a moment: who listens tries again.
 func freePort(addr string) (int, error) {
-	var err error
+	l, err := listenFree(addr)
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
+
+// listenFree listens on a free TCP port of addr.
+func listenFree(addr string) (l net.Listener, err error) {
 	for range 100 {
 		port := firstPort + int((somePort+nextPort.Add(1))%(lastPort-firstPort+1))
-		var l net.Listener
-		if l, err = net.Listen("tcp", net.JoinHostPort(addr, strconv.Itoa(port))); err == nil {
-			return port, l.Close()
-		}
+		l, err = listenSilent(net.JoinHostPort(addr, strconv.Itoa(port)))
 		if !errors.Is(err, syscall.EADDRINUSE) {
-			break
+			return l, err
 		}
 	}
-	return 0, err
+	return nil, err
+}
+
+// listenSilent sets no probes: a forwarder that probed would hide what its ends
+// do about keepalive.
+func listenSilent(address string) (net.Listener, error) {
+	lc := net.ListenConfig{KeepAlive: -1}
+	return lc.Listen(context.Background(), "tcp", address)
 }

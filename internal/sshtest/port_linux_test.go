@@ -3,9 +3,11 @@ package sshtest
 import (
 	"net"
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -32,5 +34,33 @@ func TestFreePort(t *testing.T) {
 	nextPort.Add(^uint32(0)) // it is next
 	if port, err := freePort("127.0.0.1"); err != nil || port == last {
 		t.Errorf("got %d, %v beside a server at %d, want another", port, err, last)
+	}
+}
+
+// TestStartBesideForks: a child that has not yet called exec holds every socket
+// of its parent, one that was closed meanwhile too.
+func TestStartBesideForks(t *testing.T) {
+	var forking sync.WaitGroup
+	done := make(chan struct{})
+	for range 4 {
+		forking.Go(func() { // until done
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					exec.Command("true").Run()
+				}
+			}
+		})
+	}
+	defer forking.Wait()
+	defer close(done)
+	for range 500 {
+		p := &Faults{Target: "127.0.0.1:1"}
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		p.Close()
 	}
 }
