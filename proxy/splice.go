@@ -232,6 +232,14 @@ type pipeWriter struct {
 	grown bool
 }
 
+func (w *pipeWriter) Write(p []byte) (int, error) {
+	if len(p) >= hopSize/2 && !w.grown {
+		w.grown = true
+		growPipe(w.out, pipeSize)
+	}
+	return w.to.Write(p)
+}
+
 // from and to are ssh's ends. Terminals and files are not in the poller.
 func from(f *os.File) io.Reader {
 	if isPipeOrSocket(f) {
@@ -245,14 +253,6 @@ func to(f *os.File) io.Writer {
 		return nowait.Writer(f)
 	}
 	return f
-}
-
-func (w *pipeWriter) Write(p []byte) (int, error) {
-	if len(p) >= hopSize/2 && !w.grown {
-		w.grown = true
-		growPipe(w.out, pipeSize)
-	}
-	return w.to.Write(p)
 }
 
 // counter keeps io.CopyBuffer from calling WriteTo, which does not use its buffer.
