@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"ssh-stay/internal/faults"
 	"ssh-stay/internal/sshtest"
 )
 
@@ -58,8 +59,9 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-// TestLost kills the proxies of a typist and of a bulk session: both count as lost,
-// and are told with what their ssh has said.
+// TestLost kills the proxies of a typist and of a bulk session at full speed, which
+// has bytes on their way: both count as lost, and are told with what their ssh has
+// said.
 func TestLost(t *testing.T) {
 	sshtest.Leaks(t)
 	s, err := newScene(sizes{tell: t.Logf}, hosts{jump: roomy(), target: roomy()})
@@ -71,11 +73,15 @@ func TestLost(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	c, err := s.gather(t.Context(), s.ways()[0], 2, 1, transfer{rate: 1e6})
+	c, err := s.gather(t.Context(), s.ways()[0], 2, 1, transfer{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.close()
+	moving := func(b *faults.Board) bool { return b.At(faults.Received) > 0 }
+	if err := c.bulks[0].wait(t.Context(), t.Logf, moving); err != nil {
+		t.Fatal(err)
+	}
 	killed := []*session{c.typists[0].session, c.bulks[0].session}
 	pids, err := proxiesOf(killed...)
 	if err != nil {
