@@ -146,6 +146,75 @@ func play(t *testing.T, route *Route, end string) {
 	in.Close()
 }
 
+// TestPipesGrow: ssh's pipes stay as they are for keystrokes and grow for bulk,
+// except for what the kernel splices.
+func TestPipesGrow(t *testing.T) {
+	client := sshtest.For(t).Client()
+	j := sshtest.For(t).Host(client, "j")
+	host, port := echo(t)
+	for _, tt := range []struct {
+		name string
+		legs []Leg
+		want [2]int // bytes that the pipes from ssh and to it hold in the end
+	}{
+		{"direct", nil, [2]int{pipeSize, 64 << 10}},
+		{"hop", []Leg{hopTo(t, client, j)}, [2]int{pipeSize, pipeSize}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			route := &Route{Base: dialer().Dial, Legs: tt.legs, Host: host, Port: port, Budget: 10 * time.Second, Log: discard}
+			conn, err := route.Dial(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			in, toUs, _ := os.Pipe()
+			fromUs, out, _ := os.Pipe()
+			done := make(chan error, 1)
+			go func() { done <- Splice(t.Context(), NewClient(in, out), conn) }() // received below
+			pass := func(n int) {
+				t.Helper()
+				go toUs.Write(make([]byte, n)) // ends when Splice has taken it
+				if _, err := io.CopyN(io.Discard, fromUs, int64(n)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			sizes := func() [2]int { return [2]int{pipeHolds(t, toUs), pipeHolds(t, fromUs)} }
+			before := sizes()
+			for range 100 {
+				pass(1 << 10)
+			}
+			if got := sizes(); got != before {
+				t.Errorf("after keystrokes: got pipes of %d bytes, want %d", got, before)
+			}
+			for range 100 { // whether a turn takes as much as a pipe holds is up to the scheduler
+				pass(1 << 20)
+			}
+			if got := sizes(); got != tt.want {
+				t.Errorf("after bulk: got pipes of %d bytes, want %d", got, tt.want)
+			}
+			toUs.Close()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			fromUs.Close()
+			in.Close()
+		})
+	}
+}
+
+func pipeHolds(t *testing.T, f *os.File) (n int) {
+	t.Helper()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) { n, err = unix.FcntlInt(fd, unix.F_GETPIPE_SZ, 0) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // TestFallBack: an address that refuses, or never answers, does not keep the
 // next one of the name waiting.
 func TestFallBack(t *testing.T) {
