@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -49,11 +48,6 @@ func TestCommandDenied(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	none, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	none.Close()
 	stderr, err := os.CreateTemp(t.TempDir(), "stderr")
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +60,7 @@ func TestCommandDenied(t *testing.T) {
 		"key":      {[]string{"bad"}, "Permission denied (publickey", true},
 		"failures": {[]string{"once"}, "Too many authentication failures", true},
 		"new host": {[]string{"-oHostKeyAlias=new", "good"}, "Host key verification failed.", true},
-		"refused":  {[]string{"-p", strconv.Itoa(none.Addr().(*net.TCPAddr).Port), "good"}, "Connection refused", false},
+		"refused":  {[]string{"-p", "1", "good"}, "Connection refused", false},
 		"no host":  {[]string{"-oHostName=.invalid.", "good"}, "resolve hostname", false},
 		"no file":  {[]string{"-oProxyCommand=sh -c 'echo known: Permission denied >&2'", "good"}, "Permission denied", false},
 	} {
@@ -165,9 +159,10 @@ func TestCommandSession(t *testing.T) {
 // TestCommandIgnored: a user who is asked in the background has time beyond the
 // budget, and one who does not answer is told from a dead network.
 func TestCommandIgnored(t *testing.T) {
-	d := &CommandDialer{Name: "asking", Log: discard, Background: func() bool { return true }, Patience: 300 * time.Millisecond,
+	const budget = 500 * time.Millisecond
+	d := &CommandDialer{Name: "asking", Log: discard, Background: func() bool { return true }, Patience: time.Second,
 		Prepare: func(string, int, bool) (*exec.Cmd, error) { return exec.Command("sleep", "1000"), nil }}
-	ctx, cancel := withBudget(t.Context(), 100*time.Millisecond)
+	ctx, cancel := withBudget(t.Context(), budget)
 	defer cancel()
 	c, err := d.Dial(ctx, "host", 22)
 	if err != nil {
@@ -190,10 +185,10 @@ func TestCommandIgnored(t *testing.T) {
 	}
 
 	d.Prepare = func(string, int, bool) (*exec.Cmd, error) {
-		return exec.Command("sh", "-c", "sleep 0.2; echo hi; cat"), nil
+		return exec.Command("sh", "-c", "sleep 0.8; echo hi; cat"), nil
 	}
 	d.Patience = 10 * time.Second
-	ctx, cancel = withBudget(t.Context(), 100*time.Millisecond)
+	ctx, cancel = withBudget(t.Context(), budget)
 	defer cancel()
 	if c, err = d.Dial(ctx, "host", 22); err != nil {
 		t.Fatal(err)

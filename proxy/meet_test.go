@@ -36,7 +36,11 @@ func TestMeet(t *testing.T) {
 				in, toUs, _ := os.Pipe()
 				fromUs, out, _ := os.Pipe()
 				listened := false
-				r := &Route{Base: dialer().Dial, Legs: legs, Host: host, Port: port, Budget: 2 * time.Second, Log: discard,
+				budget := 10 * time.Second
+				if end == "drops" {
+					budget = 4 * time.Second // with a login at the hop
+				}
+				r := &Route{Base: dialer().Dial, Legs: legs, Host: host, Port: port, Budget: budget, Log: discard,
 					Asked: func() bool { return len(legs) > 0 }, Listening: func() {
 						if listened = true; end == "gone" {
 							fromUs.Close()

@@ -224,8 +224,8 @@ func judge(err error) error {
 }
 
 // pipeWriter grows ssh's pipe once it carries bulk, as copyUp does: a tenth
-// faster for one session. Where dozens saturate the processor it costs as much,
-// since ssh then takes in more each turn than it can give out.
+// faster for one session. Where dozens saturate the processor it costs as much, and
+// twice that with a stream: ssh then takes in more each turn than it can give out.
 type pipeWriter struct {
 	out   *os.File
 	to    io.Writer

@@ -29,7 +29,7 @@ func (r *rig) peersGroup() (*group, error) {
 		"autossh runs ssh and starts it anew; its data passes through nothing of it, so the start of a session is all there is to take.",
 		"mosh moves no files: see typing.",
 		"EternalTerminal is not here: Debian 12 has no package of it.",
-		"tssh is not here: Debian 12 has no package of it, and the Go module proxy does not hand out github.com/trzsz/trzsz-ssh (403).",
+		"tssh is not here: Debian 12 has no package of it.",
 	)
 	g.notes = append(g.notes, missing...)
 	return g, nil

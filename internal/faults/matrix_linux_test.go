@@ -32,17 +32,19 @@ func rows() []row {
 	return slices.Concat(cutRows(), hostRows(), refusedRows(), trustRows(), relayRows(), clientRows(), packetRows(), limitRows(), elsewhereRows())
 }
 
-// played is what became of one play, over all its runs.
+// played is what became of one play, over all its runs: how often each verdict, the
+// longest times, and the note of the last run.
 type played struct {
-	result
-	runs, failed int
-	not          string
+	verdicts   map[Verdict]int
+	took, back time.Duration
+	note, not  string
 }
 
 // matrix collects what the scenes tell.
 type matrix struct {
-	mu    sync.Mutex // guards plays
-	plays map[string]*played
+	machine string
+	mu      sync.Mutex // guards plays
+	plays   map[string]*played
 }
 
 func name(r *row, play string) string { return fmt.Sprintf("F%02d/%s", r.f, play) }
@@ -50,12 +52,16 @@ func name(r *row, play string) string { return fmt.Sprintf("F%02d/%s", r.f, play
 // TestMatrix plays every row.
 func TestMatrix(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("faults of the network take root: namespaces, TUN devices, a firewall")
+		const why = "faults of the network take root: namespaces, TUN devices, a firewall"
+		if os.Getenv("FAULTS_RUNS") != "" { // they are what was asked for
+			t.Fatal(why)
+		}
+		t.Skip(why)
 	}
-	runs, seed := envInt("FAULTS_RUNS", 1), uint64(envInt("FAULTS_SEED", int(rand.Uint32())))
+	runs, seed := envInt("FAULTS_RUNS", 1), envInt("FAULTS_SEED", int(rand.Uint32()))
 	slots := make(chan struct{}, envInt("FAULTS_PARALLEL", 16))
 	t.Logf("FAULTS_SEED=%d FAULTS_RUNS=%d", seed, runs)
-	m := &matrix{plays: make(map[string]*played)}
+	m := &matrix{machine: sshtest.Machine(), plays: make(map[string]*played)}
 	all := rows()
 	slices.SortStableFunc(all, func(a, b row) int { return int(b.time - a.time) })
 	var playing sync.WaitGroup
@@ -66,7 +72,7 @@ func TestMatrix(t *testing.T) {
 				playing.Go(func() { // ends with the scene
 					free := sync.OnceFunc(func() { <-slots })
 					defer free()
-					t.Run(name(&r, play), func(t *testing.T) { m.run(t, &r, play, seed+uint64(run), free) })
+					t.Run(name(&r, play), func(t *testing.T) { m.run(t, &r, play, uint64(seed+run), free) })
 				})
 			}
 		}
@@ -74,13 +80,13 @@ func TestMatrix(t *testing.T) {
 	for _, r := range all {
 		if r.notHere != "" {
 			t.Run(name(&r, "elsewhere"), func(t *testing.T) {
-				m.add(name(&r, "elsewhere"), &scene{}, played{not: r.notHere})
+				m.of(name(&r, "elsewhere")).not = r.notHere
 				t.Skip(r.notHere)
 			})
 		}
 	}
 	playing.Wait()
-	m.report(t, all)
+	m.report(t, all, seed)
 }
 
 func envInt(name string, otherwise int) int {
@@ -95,15 +101,17 @@ func (m *matrix) run(t *testing.T, r *row, play string, seed uint64, free func()
 	words := strings.Split(play, "/")
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%d %s %s", r.f, play, fmt.Sprint(seed))
-	s := &scene{Rig: sshtest.For(t), seed: h.Sum64(), resumed: words[0] == "resume", route: words[1]}
+	s := &scene{seed: h.Sum64(), resumed: words[0] == "resume", route: words[1]}
+	t.Cleanup(func() { // the last of all: what the others find left behind is a FAIL
+		if t.Failed() || s.verdict == "" {
+			t.Logf("again: FAULTS_SEED=%d go test ./internal/faults -run 'TestMatrix/%s$'", seed, name(r, play))
+			s.verdict = Fail
+		}
+		m.add(name(r, play), s.result)
+	})
+	s.Rig = sshtest.For(t)
 	s.flavour = strings.Join(words[2:], "/")
 	s.rng = rand.New(rand.NewPCG(s.seed, 1))
-	defer func() {
-		if t.Failed() {
-			t.Logf("again: FAULTS_SEED=%d go test ./internal/faults -run 'TestMatrix/%s$'", seed, name(r, play))
-		}
-		m.add(name(r, play), s, played{failed: int1(t.Failed())})
-	}()
 	r.play(s)
 	s.leaves()
 	free()
@@ -111,26 +119,22 @@ func (m *matrix) run(t *testing.T, r *row, play string, seed uint64, free func()
 	t.Logf("%s after %v, back after %v %s", s.verdict, s.took.Round(time.Millisecond), s.back.Round(time.Millisecond), s.note)
 }
 
-func int1(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-func (m *matrix) add(name string, s *scene, p played) {
+func (m *matrix) add(name string, r result) {
+	p := m.of(name)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	sum := m.plays[name]
-	if sum == nil {
-		sum = &played{}
-		m.plays[name] = sum
+	p.verdicts[r.verdict]++
+	p.took, p.back = max(p.took, r.took), max(p.back, r.back)
+	if r.note != "" {
+		p.note = r.note
 	}
-	sum.runs++
-	sum.failed += p.failed
-	sum.verdict, sum.not = s.verdict, p.not
-	sum.took, sum.back = max(sum.took, s.took), max(sum.back, s.back)
-	if s.note != "" {
-		sum.note = s.note
+}
+
+func (m *matrix) of(name string) *played {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.plays[name] == nil {
+		m.plays[name] = &played{verdicts: make(map[Verdict]int)}
 	}
+	return m.plays[name]
 }

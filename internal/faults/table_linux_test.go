@@ -3,40 +3,38 @@ package faults
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-// report counts the verdicts, and writes the table if one is wanted.
-func (m *matrix) report(t *testing.T, all []row) {
-	counts := make(map[string]int)
-	for _, p := range m.plays {
-		counts[p.word()]++
-	}
-	var sum []string
-	for _, word := range []string{"INTACT", "CLEAN", "FAIL", "not here"} {
-		sum = append(sum, fmt.Sprintf("%d %s", counts[word], word))
-	}
-	t.Log(strings.Join(sum, ", "))
+var verdicts = []Verdict{Intact, Clean, Fail}
+
+// report tells the verdicts, and writes the table if one is wanted.
+func (m *matrix) report(t *testing.T, all []row, seed int) {
+	t.Log(m.sum())
 	if file := os.Getenv("FAULTS_TABLE"); file != "" {
-		if err := os.WriteFile(file, []byte(m.table(all)), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(m.table(all, seed)), 0o644); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-// word is the verdict in one word; a play that never came to one failed.
-func (p *played) word() string {
-	switch {
-	case p.not != "":
-		return "not here"
-	case p.failed > 0 || p.verdict == "":
-		return string(Fail)
+// sum counts the sessions of all plays.
+func (m *matrix) sum() string {
+	total, counts := 0, make(map[Verdict]int)
+	for _, p := range m.plays {
+		for verdict, n := range p.verdicts {
+			counts[verdict] += n
+			total += n
+		}
 	}
-	return string(p.verdict)
+	sum := fmt.Sprintf("%d sessions", total)
+	for i, verdict := range verdicts {
+		sum += fmt.Sprintf("%c %d %s", ":,,"[i], counts[verdict], verdict)
+	}
+	return sum
 }
 
 // legend is for who has not read the tests.
@@ -45,20 +43,22 @@ const legend = `# Faults
 What ` + "`make soak`" + ` writes. Each fault is played against sessions of the real ssh and sshd over ssh-stay, which carry random bytes both ways that each end checks.
 
 - **INTACT**: the session went on, and every byte arrived, once and in order. The time is from the end of the fault until bytes moved both ways again.
-- **CLEAN**: the session ended, all that had arrived was right, and the user was told in one line which host and why (exit status 255). Where a direct connection is closed by the host, it is ssh that tells. The time is from the fault until then.
+- **CLEAN**: the session ended, all that had arrived was right, and the user was told in one line which host and why (exit status 255). Where the host closes a direct connection, or the channel, it is ssh that tells; rows 36 and 37 take away ssh itself, so nobody is told, and all has to go. The time is from the fault until then.
 - **FAIL** is everything else: a wrong byte, a gap, a hang, silence or chatter, a process or socket left behind.
+
+"(31 of 50)" is how many of all runs came to that. Times are the longest of them; what follows after a comma is of the last one.
 
 The host is reached *direct*, by a *jump* host, or by a *chain* of three. Under resume the relay is on the *target*, on the *jump* host, or on a target *behind* one. What follows is the variant of the fault.
 
 `
 
 // table has a line for every row, and in it what became of each play.
-func (m *matrix) table(all []row) string {
+func (m *matrix) table(all []row, seed int) string {
 	slices.SortFunc(all, func(a, b row) int { return a.f - b.f })
 	var b strings.Builder
 	b.WriteString(legend)
-	fmt.Fprintf(&b, "%s, %s %s/%s, %d CPUs, runs of each: %d. Times are the longest of all runs.\n\n",
-		time.Now().Format(time.DateOnly), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), envInt("FAULTS_RUNS", 1))
+	runs := envInt("FAULTS_RUNS", 1)
+	fmt.Fprintf(&b, "- %s, `make soak RUNS=%d SEED=%d`\n- %s\n- %s\n\n", time.Now().Format(time.DateOnly), runs, seed, m.machine, m.sum())
 	b.WriteString("| | fault | without StayResume | with StayResume |\n| --- | --- | --- | --- |\n")
 	var notes notes
 	for i := range all {
@@ -111,16 +111,7 @@ func (m *matrix) cells(r *row, mode string, notes *notes) string {
 		if !ours || p == nil {
 			continue
 		}
-		cell := strings.ReplaceAll(rest, "/", " ") + ": " + p.word()
-		switch {
-		case p.verdict == Clean:
-			cell += " " + short(p.took)
-		case p.back > 0:
-			cell += " " + short(p.back)
-		}
-		if p.runs > 1 {
-			cell += fmt.Sprintf(" (%d of %d)", p.runs-p.failed, p.runs)
-		}
+		cell := strings.ReplaceAll(rest, "/", " ") + ": " + p.ends()
 		if p.note != "" {
 			cell += ", " + p.note
 		}
@@ -130,4 +121,31 @@ func (m *matrix) cells(r *row, mode string, notes *notes) string {
 		return "–"
 	}
 	return strings.Join(cells, "<br>")
+}
+
+// ends tells each verdict that there was, its time, and how often.
+func (p *played) ends() string {
+	all := 0
+	for _, n := range p.verdicts {
+		all += n
+	}
+	var ends []string
+	for _, verdict := range verdicts {
+		n := p.verdicts[verdict]
+		if n == 0 {
+			continue
+		}
+		end := string(verdict)
+		switch {
+		case verdict == Clean:
+			end += " " + short(p.took)
+		case verdict == Intact && p.back > 0:
+			end += " " + short(p.back)
+		}
+		if all > 1 {
+			end += fmt.Sprintf(" (%d of %d)", n, all)
+		}
+		ends = append(ends, end)
+	}
+	return strings.Join(ends, ", ")
 }

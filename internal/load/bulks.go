@@ -67,13 +67,16 @@ func amount(bytes int64) string {
 
 // playBusy is L5: who types while others move all that the machine can carry.
 func playBusy(ctx context.Context, size sizes) (*table, error) {
-	t := &table{title: fmt.Sprintf("%d sessions moving all they can both ways for %v, each by an ssh of its own, and one with 20 keys a second.", size.busy, size.busyOf)}
+	t := &table{title: fmt.Sprintf("%d sessions moving all they can both ways for %v, each by an ssh of its own, and one with 20 keys a second. %s", size.busy, size.busyOf, settled)}
 	return t, play(ctx, size, hosts{jump: roomy(), target: roomy()}, func(s *scene, w way) error {
 		c, err := s.gather(ctx, w, 1, size.busy, transfer{})
 		if err != nil {
 			return err
 		}
 		defer c.close()
+		if err := c.settle(ctx, size.busyOf); err != nil {
+			return c.giveUp(ctx, t, err)
+		}
 		before, start := c.moved(), time.Now()
 		times, err := c.typeFor(ctx, size.busyOf, time.Second/20)
 		if err != nil {
@@ -145,7 +148,9 @@ func (c *crowd) movesFor(ctx context.Context, d time.Duration) (keys []time.Dura
 func slowest(before, after []float64) float64 {
 	least := 1.0
 	for i := range before {
-		least = min(least, after[i]/before[i])
+		if before[i] > 0 {
+			least = min(least, after[i]/before[i])
+		}
 	}
 	return least
 }
@@ -172,14 +177,15 @@ func (c *crowd) hold(ctx context.Context, b *bulk, f func() error) (h holding, e
 		return h, err
 	}
 	defer b.cmd.Process.Signal(syscall.SIGCONT)
-	if err := wait(ctx, 200*time.Millisecond); err != nil { // the near end empties ssh's pipe
+	const piped = 64 << 10 // in ssh's pipe, for the near end to take
+	if err := wait(ctx, 200*time.Millisecond); err != nil {
 		return h, err
 	}
 	got := b.near.At(faults.Received)
 	if err := f(); err != nil {
 		return h, err
 	}
-	if more := b.near.At(faults.Received) - got; more > 0 {
+	if more := b.near.At(faults.Received) - got; more > piped {
 		return h, fmt.Errorf("the slow reader has read %d bytes", more)
 	}
 	h.under = b.far.At(faults.Sent) - got

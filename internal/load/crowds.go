@@ -15,7 +15,7 @@ import (
 // playMany is L1: many sessions through one jump host, a tenth of which are bulk,
 // at 1 MB/s in either direction, while the others have a key a second.
 func playMany(ctx context.Context, size sizes) (*table, error) {
-	t := &table{title: fmt.Sprintf("%d sessions at once through one jump host for %v, a tenth of them moving 1 MB/s each way, the others with a key a second.", size.many, size.manyOf)}
+	t := &table{title: fmt.Sprintf("%d sessions at once through one jump host for %v, a tenth of them moving 1 MB/s each way, the others with a key a second. %s", size.many, size.manyOf, settled)}
 	bulks := max(1, size.many/10)
 	return t, play(ctx, size, hosts{jump: roomy(), target: roomy()}, func(s *scene, w way) error {
 		alone, err := s.alone(ctx, w, size.alone)
@@ -28,8 +28,7 @@ func playMany(ctx context.Context, size sizes) (*table, error) {
 		}
 		defer c.close()
 		s.tell("%d sessions are there", len(c.sessions()))
-		// All bulk begins at one moment, and what piles up then is not counted.
-		if _, err := c.typeFor(ctx, size.manyOf/10, time.Second); err != nil {
+		if err := c.settle(ctx, size.manyOf); err != nil {
 			return c.giveUp(ctx, t, err)
 		}
 		times, err := c.typeFor(ctx, size.manyOf, time.Second)
