@@ -4,7 +4,7 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export CGO_ENABLED = 0
 
-.PHONY: build man relays release demo test lint bench load fuzz soak vscode vscode-table clean peers
+.PHONY: build man relays release demo test lint bench load fuzz soak faults-long vscode vscode-table clean peers
 
 build: ## the static, stripped binary ./ssh-stay
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o ssh-stay .
@@ -61,7 +61,7 @@ FUZZTIME ?= 60s
 # Two at once, a worker each; what one printed is shown when it is done.
 # To minimize an input may take a minute by default, and is no fuzzing.
 fuzz: ## each native fuzz target for FUZZTIME
-	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z]*' . | sed 's,/[^/]*:func , ,' | xargs -n 2 -P 2 sh -c \
+	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's,/[^/]*:func , ,' | xargs -n 2 -P 2 sh -c \
 		'out=$$($(GO) test $$0 -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x -parallel 1 2>&1); \
 		code=$$?; echo "$$0 $$1"; echo "$$out" | tail -n 30; exit $$code'
 
@@ -75,6 +75,9 @@ RUNS  ?= 50
 soak: peers ## every fault RUNS times at random moments, and the stream under millions of seeds
 	FAULTS_RUNS=$(RUNS) FAULTS_SEED=$(SEED) FAULTS_TABLE=$(CURDIR)/docs/faults.md $(GO) test ./internal/faults -run 'TestMatrix$$' -count=1 -timeout 0 -v
 	STREAM_SEEDS=$(SEEDS) STREAM_SEED=$(SEED) $(GO) test ./stream -run 'TestSimulation$$' -count=1 -timeout 0 -v
+
+faults-long: peers ## every fault once, with outages as long as they are in life: 15 minutes
+	FAULTS_LONG=1 $(GO) test ./internal/faults -run 'TestMatrix$$' -count=1 -timeout 45m -v
 
 vscode-table: peers ## the table of docs/vscode.md, in real time: 4 minutes
 	VSCODE_TABLE=1 $(GO) test ./internal/vscode -run 'TestTable$$' -count=1 -timeout 25m -v

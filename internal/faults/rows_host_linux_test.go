@@ -87,10 +87,14 @@ func playReboot(s *scene) {
 
 func playFrozen(s *scene) {
 	d := 5 * time.Second
-	if s.flavour == "long" {
+	var lines []string
+	switch {
+	case s.flavour == "long":
 		d = freeze()
+	case !s.resumed:
+		lines = []string{"StayGiveUp 10"} // giveUp is too near to d for a busy machine
 	}
-	s.between()
+	s.between(lines...)
 	t := s.begin()
 	s.phase()
 	s.strike()

@@ -170,7 +170,7 @@ func loadNames() (names []string) {
 }
 
 // runLoads plays one load after the other, only "" meaning all, and has each table
-// kept. One that fails does not keep the others from being played.
+// kept unless ctx has cut it. One that fails does not keep the others from being played.
 func runLoads(ctx context.Context, size sizes, only string, keep func(name string, t *table) error) (failed error) {
 	for _, l := range loads() {
 		if only != "" && l.name != only || ctx.Err() != nil {
@@ -181,6 +181,9 @@ func runLoads(ctx context.Context, size sizes, only string, keep func(name strin
 		t, err := l.play(ctx, size)
 		t.took, t.failed = time.Since(start), errors.Join(err, t.lost())
 		size.tell("load %s: %s", l.name, t.verdict())
+		if ctx.Err() != nil { // what is cut has shown nothing: the part of an earlier run stays
+			break
+		}
 		if t.failed != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: FAIL", l.name))
 		}
