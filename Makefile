@@ -76,7 +76,7 @@ soak: peers ## every fault RUNS times at random moments, and the stream under mi
 	FAULTS_RUNS=$(RUNS) FAULTS_SEED=$(SEED) FAULTS_TABLE=$(CURDIR)/docs/faults.md $(GO) test ./internal/faults -run 'TestMatrix$$' -count=1 -timeout 0 -v
 	STREAM_SEEDS=$(SEEDS) STREAM_SEED=$(SEED) $(GO) test ./stream -run 'TestSimulation$$' -count=1 -timeout 0 -v
 
-faults-long: peers ## every fault once, with outages as long as they are in life: 15 minutes
+faults-long: peers ## every fault once, with outages as long as they are in life: 11 minutes
 	FAULTS_LONG=1 $(GO) test ./internal/faults -run 'TestMatrix$$' -count=1 -timeout 45m -v
 
 vscode-table: peers ## the table of docs/vscode.md, in real time: 4 minutes
