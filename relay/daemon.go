@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -30,6 +29,8 @@ const (
 type daemon struct {
 	server   Server
 	listener *net.UnixListener
+	at       place    // of the listener's socket
+	lock     *os.File // of that place, held
 	handover time.Duration
 	unproven chan struct{} // a token for each bridge that has yet to hand over
 
@@ -44,61 +45,63 @@ func (p *program) daemon() int {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
-	listener, err := inherit()
+	listener, lock, err := inherit()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "ssh-stay relay:", err)
 		return 2
 	}
-	socket, _ := strings.CutSuffix(listener.Addr().String(), freshSuffix)
-	socket += ".sock"
-	p.removeOld(socket)
+	defer lock.Close()
+	at := placeOf(listener.Addr().String())
+	p.removeOld(at.version)
 	d := &daemon{
 		server:   p.newServer(),
 		listener: listener,
+		at:       at,
+		lock:     lock,
 		handover: p.handover,
 		unproven: make(chan struct{}, maxUnproven),
 	}
 	var accepting sync.WaitGroup
 	accepting.Go(d.accept) // ends with the listener
-	d.keep(term, p.grace, socket)
+	d.keep(term, p.grace)
 	accepting.Wait()
 	// What still waits for a hand-over ends with the process.
 	d.server.Close()
 	return 0
 }
 
-// inherit takes what the bridge gave us. The lock stays open, and so ours, as
-// long as the process lives.
-func inherit() (*net.UnixListener, error) {
+// inherit takes what the bridge gave us, the locked file second. It is ours as long
+// as it is open.
+func inherit() (*net.UnixListener, *os.File, error) {
 	unix.CloseOnExec(lockFD)
 	if err := unix.Flock(lockFD, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, fmt.Errorf("descriptor %d is no lock of ours: %w", lockFD, err)
+		return nil, nil, fmt.Errorf("descriptor %d is no lock of ours: %w", lockFD, err)
 	}
 	f := os.NewFile(listenerFD, "listener")
 	defer f.Close()
 	l, err := net.FileListener(f)
 	if err != nil {
-		return nil, fmt.Errorf("descriptor %d is no listener: %w", listenerFD, err)
+		return nil, nil, fmt.Errorf("descriptor %d is no listener: %w", listenerFD, err)
 	}
 	listener, ok := l.(*net.UnixListener)
 	if !ok {
-		return nil, fmt.Errorf("descriptor %d is no unix socket", listenerFD)
+		return nil, nil, fmt.Errorf("descriptor %d is no unix socket", listenerFD)
 	}
-	return listener, nil
+	return listener, os.NewFile(lockFD, "lock"), nil
 }
 
 // keep returns on SIGTERM, or when the daemon has had nothing to do for grace.
 // The socket is gone then; the lock goes with the process.
-func (d *daemon) keep(term <-chan os.Signal, grace time.Duration, socket string) {
+func (d *daemon) keep(term <-chan os.Signal, grace time.Duration) {
 	look := time.NewTicker(grace)
 	defer look.Stop()
 	for {
 		select {
 		case <-term:
-			d.stop(socket, true)
+			d.stop(true)
 			return
 		case <-look.C:
-			if d.stop(socket, false) {
+			if d.stop(false) {
 				return
 			}
 		}
@@ -107,8 +110,9 @@ func (d *daemon) keep(term <-chan os.Signal, grace time.Duration, socket string)
 
 // stop removes the socket and closes the listener; without force only if no
 // stream is left and nobody has come since the last call. A bridge in the
-// backlog is reset, and starts over.
-func (d *daemon) stop(socket string, force bool) bool {
+// backlog is reset, and starts over. Where our lock was removed (rm -rf ~/.cache),
+// another daemon may have come, and the socket is its.
+func (d *daemon) stop(force bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	idle := d.accepted == 0 && d.active == 0 && d.server.Busy() == 0
@@ -117,7 +121,9 @@ func (d *daemon) stop(socket string, force bool) bool {
 		return false
 	}
 	d.closed = true
-	os.Remove(socket)
+	if isAt(d.lock, d.at.lock()) {
+		os.Remove(d.at.socket())
+	}
 	d.listener.Close()
 	return true
 }

@@ -313,6 +313,30 @@ func TestDaemonLeaves(t *testing.T) {
 	}
 }
 
+// Somebody has removed the files of a daemon with a session, and another daemon
+// has come: it stays within reach when the first one leaves.
+func TestDaemonLeavesAnother(t *testing.T) {
+	f := newFar(t, "RELAY_TEST_GRACE=100ms")
+	first := f.run("open")
+	old := first.ready()
+	if err := os.RemoveAll(filepath.Join(f.home, ".cache")); err != nil {
+		t.Fatal(err)
+	}
+	second := f.run("open")
+	pid := second.ready()
+	if pid == old {
+		t.Fatal("the first daemon serves both: nothing would be tested")
+	}
+	first.exit()
+	eventually(t, "the first daemon has exited", func() bool { return len(f.daemons()) == 1 })
+	for _, verb := range []string{"attach", "open"} {
+		if got := f.run(verb).ready(); got != pid {
+			t.Errorf("%s reached daemon %d, want %d", verb, got, pid)
+		}
+	}
+	second.echoes("not disturbed")
+}
+
 // Bridges that come while a daemon leaves start over.
 func TestDaemonLeavesMeanwhile(t *testing.T) {
 	f := newFar(t, "RELAY_TEST_GRACE=3ms")
@@ -343,19 +367,25 @@ func TestDaemonStops(t *testing.T) {
 		{"forced", 1, 1, 1, true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "sock")
-			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+			at := place{dir: t.TempDir(), version: "v"}
+			lock, err := takeLock(at.lock())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer lock.Close()
+			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: at.socket()})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer l.Close()
+			l.SetUnlinkOnClose(false)
 			server := new(echo)
 			server.busy.Store(test.busy)
-			d := &daemon{server: server, listener: l, accepted: test.accepted, active: test.active}
-			if got := d.stop(path, test.force); got != test.want {
+			d := &daemon{server: server, listener: l, at: at, lock: lock, accepted: test.accepted, active: test.active}
+			if got := d.stop(test.force); got != test.want {
 				t.Errorf("stopped is %v, want %v", got, test.want)
 			}
-			if missing(path) != test.want {
+			if missing(at.socket()) != test.want {
 				t.Errorf("socket is gone: %v, want %v", !test.want, test.want)
 			}
 			if got := d.begin(); got == test.want {

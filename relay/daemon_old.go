@@ -25,9 +25,8 @@ func uploaded(path string) string {
 }
 
 // removeOld removes what other versions have left, if none of their daemons
-// lives. The caller is the daemon of socket. Errors leave a file where it is.
-func (p *program) removeOld(socket string) {
-	own := strings.TrimSuffix(filepath.Base(socket), ".sock")
+// lives. The caller is the daemon of version own. Errors leave a file where it is.
+func (p *program) removeOld(own string) {
 	places := p.places(own)
 	for _, at := range places {
 		if at.safe() == nil {

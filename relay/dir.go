@@ -34,6 +34,13 @@ func (at place) fresh() string { return filepath.Join(at.dir, at.version+freshSu
 
 const freshSuffix = ".new"
 
+// placeOf is the place with a socket that was made at that path.
+func placeOf(fresh string) place {
+	dir, name := filepath.Split(fresh)
+	dir = filepath.Clean(dir)
+	return place{filepath.Dir(dir), dir, strings.TrimSuffix(name, freshSuffix)}
+}
+
 // places are where to look for a daemon, best first. $XDG_RUNTIME_DIR is none:
 // logind removes it at logout.
 func (p *program) places(version string) []place {
