@@ -72,6 +72,10 @@ func runSSH(args []string) int {
 	line := wrapper.Parse(args, func() bool { return takesTag(path) })
 	var s *config.Settings
 	if !line.Plain {
+		// An ssh before 9.6 puts any name into our ProxyCommand, for a shell to read.
+		if err := config.CheckHost(line.Host); err != nil {
+			return report(&noConnection{err}, "")
+		}
 		q := line.Query()
 		q.SSH = path
 		// What is wrong with the files, ssh and the proxy will say.
