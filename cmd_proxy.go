@@ -294,10 +294,16 @@ type signalError struct{ os.Signal }
 func (e signalError) Error() string { return "ended by signal: " + e.String() }
 
 // watchSignals ends the context on SIGTERM and SIGINT at once, on SIGHUP after
-// a grace. A broken pipe is an error for its writer alone.
+// a grace. A broken pipe is an error for its writer alone. What nohup, or a shell
+// without job control, has us ignore stays so, as in ssh.
 func watchSignals(cancel context.CancelCauseFunc) {
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGPIPE)
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
+		if !signal.Ignored(sig) {
+			signal.Notify(signals, sig)
+		}
+	}
 	go func() { // ends with the process
 		for sig := range signals {
 			switch sig {

@@ -84,6 +84,39 @@ func silentServer(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// TestIgnoredSignals: what nohup, or a shell without job control, has ssh ignore
+// does not end its proxy.
+func TestIgnoredSignals(t *testing.T) {
+	w := newWorld(t)
+	for sig, name := range map[syscall.Signal]string{syscall.SIGHUP: "HUP", syscall.SIGINT: "INT"} {
+		cmd := w.client.Run(t.Context(), "sh", "-c", "trap '' "+name+"; exec ssh -F "+w.client.Config+" one 'echo up; cat'")
+		in, _ := cmd.StdinPipe()
+		out, _ := cmd.StdoutPipe()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(out, make([]byte, 3)); err != nil {
+			t.Fatal(err)
+		}
+		proxies := sshtest.Children(cmd.Process.Pid)
+		if len(proxies) != 1 {
+			t.Fatalf("got proxies %v, want one", proxies)
+		}
+		for _, pid := range append(proxies, cmd.Process.Pid) {
+			if err := syscall.Kill(pid, sig); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(hangupGrace + time.Second)
+		io.WriteString(in, "still there")
+		in.Close()
+		got, _ := io.ReadAll(out)
+		if err := cmd.Wait(); err != nil || string(got) != "still there" {
+			t.Errorf("%v: got %q, %v, want a session that goes on", sig, got, err)
+		}
+	}
+}
+
 // TestSignals: what each signal alone does to us, in and before a session.
 func TestSignals(t *testing.T) {
 	w := newWorld(t)
