@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -213,6 +214,55 @@ func TestBudget(t *testing.T) {
 	out.Close()
 	rig.WaitNone(bin, 2*time.Second)
 	cmd.Wait()
+}
+
+// TestSlowLogin: a host that takes its time with a login, as one that asks the user
+// on the phone does, is no network that is down.
+func TestSlowLogin(t *testing.T) {
+	t.Parallel()
+	rig := sshtest.For(t)
+	bin, client := rig.Build(), rig.Client()
+	slow := rig.Sshd(sshtest.SshdConfig{Lines: []string{"AuthorizedKeysCommandUser root",
+		`AuthorizedKeysCommand /bin/sh -c "sleep 1.5; echo ` + strings.TrimSpace(client.Key.Authorized()) + `"`}})
+	target := rig.Sshd(sshtest.SshdConfig{})
+	err := errors.Join(
+		client.Append("IgnoreUnknown Stay*"),
+		client.AddHost("slow", slow),
+		client.AddHost("plain", target, client.ProxyLine(bin), "ProxyJump slow", "StayPatience 1"),
+		client.AddHost("resumed", target, client.ProxyLine(bin), "ProxyJump slow", "StayPatience 1", "StayResume jump"),
+		client.AddHost("timed", target, client.ProxyLine(bin), "ProxyJump slow", "ConnectTimeout 1"),
+		os.Truncate(filepath.Join(slow.Dir, "authorized_keys"), 0), // it is the command that knows the key
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for alias, want := range map[string]string{"plain": "", "resumed": "", "timed": "Connection timed out"} {
+		start := time.Now()
+		out, _ := client.Command(t.Context(), alias, "echo hello").CombinedOutput()
+		took := time.Since(start)
+		switch {
+		case want != "" && !strings.Contains(string(out), want):
+			t.Errorf("%s: got %q, want %q in it", alias, out, want)
+		case want == "" && (string(out) != "hello\n" || took < 2*time.Second):
+			t.Errorf("%s: got %q after %v, want a login that takes 2 s at least", alias, out, took)
+		}
+	}
+}
+
+// TestNoPatience: without any there is one attempt, as ssh makes.
+func TestNoPatience(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if got := w.ssh(nil, "-o", "ProxyCommand="+w.bin+" proxy -F "+w.client.Config+" -o StayPatience=0 --alias %n %h %p", "one", "echo hello"); got != "hello\n" {
+		t.Errorf("got %q", got)
+	}
+	link := w.Link() // down for ever
+	cmd := link.Client.Enter(w.client.Run(t.Context(), w.bin, "proxy", "-F", "none", "-o", "StayPatience=0", link.Server.Addr, "22"))
+	start := time.Now()
+	out, _ := cmd.CombinedOutput()
+	if took := time.Since(start); cmd.ProcessState.ExitCode() != exitNoReach || !strings.Contains(string(out), ": Network is unreachable\n") || took > 3*time.Second {
+		t.Errorf("got %v, %q after %v, want one attempt", cmd.ProcessState, out, took)
+	}
 }
 
 // TestNotice: a long wait is told once, on stderr, with its cause.

@@ -118,6 +118,9 @@ func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error
 		budget = max(budget, loginGrace)
 	}
 	route := &proxy.Route{Base: base, Legs: legs, Host: o.host, Port: o.port, Budget: budget, Log: log}
+	if s.ConnectTimeout == 0 {
+		route.Login = loginGrace
+	}
 	o.watch(legs, log)
 	return &plan{s, route, resume, b.mayDelegate, b.left, b.unresumed}, nil
 }

@@ -56,6 +56,16 @@ func Pause(ctx context.Context) (resume func()) {
 	}
 }
 
+// pauseFor is Pause that ends by itself after d.
+func pauseFor(ctx context.Context, d time.Duration) (resume func()) {
+	once := sync.OnceFunc(Pause(ctx))
+	end := time.AfterFunc(d, once)
+	return func() {
+		end.Stop()
+		once()
+	}
+}
+
 func (b *budget) pause() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

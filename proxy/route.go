@@ -38,9 +38,13 @@ type Route struct {
 	Legs []Leg
 	Host string
 	Port int
-	// Budget bounds dialing in all, logins included, but not the time that
-	// Pause takes out of it.
+	// Budget bounds dialing in all, but for the time that Pause takes out of it. 0
+	// is for one attempt that nothing bounds.
 	Budget time.Duration
+	// Login is how long the budget stands still while a host does not answer a
+	// login, where the user may have to confirm it elsewhere: sshd waits for 120 s
+	// (LoginGraceTime). Reconnect does without.
+	Login time.Duration
 	// Retrying, if not nil, is told of every error after which dialing goes on, and
 	// of a name that is waited for; nil takes that back.
 	Retrying func(error)
@@ -152,8 +156,12 @@ func (r *Route) Reconnect(ctx context.Context) (*Path, error) {
 
 // hold calls dial until it has succeeded or there is no use in going on.
 func (r *Route) hold(ctx context.Context, dial func(context.Context) error) error {
-	ctx, cancel := withBudget(context.WithValue(ctx, retryingKey{}, r.Retrying), r.Budget)
-	defer cancel()
+	ctx = context.WithValue(context.WithValue(ctx, retryingKey{}, r.Retrying), loginKey{}, r.Login)
+	if r.Budget > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = withBudget(ctx, r.Budget)
+		defer cancel()
+	}
 	wait := &backoff.ExponentialBackOff{
 		InitialInterval: 100 * time.Millisecond, Multiplier: 2,
 		MaxInterval: 2 * time.Second, RandomizationFactor: 0.2,
@@ -172,7 +180,7 @@ func (r *Route) hold(ctx context.Context, dial func(context.Context) error) erro
 			pause, again = droppedWait(drops, said)
 			drops++
 		}
-		if !again || r.Asked != nil && r.Asked() && !r.keepsHops(err) {
+		if !again || r.Budget == 0 || r.Asked != nil && r.Asked() && !r.keepsHops(err) {
 			return err
 		}
 		last = err
@@ -264,15 +272,29 @@ func (r *Route) connectOnce(ctx context.Context) (*Path, DialFunc, error) {
 	return path, dial, nil
 }
 
+// loginKey is where hold leaves Route.Login.
+type loginKey struct{}
+
 func (l *Leg) dial(ctx context.Context, dial DialFunc) (*hop.Hop, error) {
 	cfg := *l.Hop
+	route := ctx
+	ctx, over := context.WithCancel(ctx)
+	defer over()
+	var own *budget
 	if l.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = withBudget(ctx, l.Timeout)
 		defer cancel()
-		own := ctx.Value(budgetKey{}).(*budget)
-		cfg.LoggingIn = sync.OnceFunc(own.pause) // ConnectTimeout is over, as in ssh
+		own = ctx.Value(budgetKey{}).(*budget)
 	}
+	cfg.LoggingIn = sync.OnceFunc(func() {
+		if own != nil {
+			own.pause() // ConnectTimeout is over, as in ssh
+		}
+		if login, _ := route.Value(loginKey{}).(time.Duration); login > 0 {
+			context.AfterFunc(ctx, pauseFor(route, login))
+		}
+	})
 	return hop.Dial(ctx, &cfg, func(ctx context.Context) (net.Conn, error) {
 		return dial(ctx, l.Host, l.Port)
 	})
