@@ -1,6 +1,7 @@
 package keepalive
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -20,6 +21,7 @@ const (
 // a probe or to data. Resolution is a second. An interval of zero turns probes
 // off and leaves the rest to the kernel. The options stay with the socket when
 // another process takes it over. Longer times than the kernel takes are cut.
+// An error is of what the kernel does not do; all that it does is set.
 func SetTCP(c *net.TCPConn, interval, giveUp time.Duration) error {
 	if interval <= 0 {
 		return c.SetKeepAlive(false)
@@ -33,20 +35,18 @@ func SetTCP(c *net.TCPConn, interval, giveUp time.Duration) error {
 		Count:    probeCount(interval, giveUp),
 	})
 	if err != nil {
-		return fmt.Errorf("set TCP keepalive: %w", err)
+		err = fmt.Errorf("set TCP keepalive: %w", err)
 	}
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
+	raw, failed := c.SyscallConn()
+	if failed != nil {
+		return errors.Join(err, failed)
 	}
 	var set error
-	if err := raw.Control(func(fd uintptr) { set = setUserTimeout(fd, giveUp) }); err != nil {
-		return err
-	}
+	failed = raw.Control(func(fd uintptr) { set = setUserTimeout(fd, giveUp) })
 	if set != nil {
-		return fmt.Errorf("set TCP user timeout: %w", set)
+		set = fmt.Errorf("set TCP user timeout: %w", set)
 	}
-	return nil
+	return errors.Join(err, failed, set)
 }
 
 // probeCount is how many unanswered probes make giveUp: the first goes out

@@ -107,7 +107,8 @@ func (d *Dialer) Dial(ctx context.Context, host string, port int) (net.Conn, err
 	for attempt := 1; ; attempt++ {
 		conn, err := d.race(ctx, addrs, port)
 		if err == nil {
-			return conn, d.prepare(conn)
+			d.prepare(conn)
+			return conn, nil
 		}
 		d.Log.Debug("connect failed", "host", host, "port", port, "attempt", attempt, "error", err)
 		if attempt >= d.Attempts || !sleep(ctx, time.Second) {
@@ -339,19 +340,18 @@ func interfaceAddrs(name string) ([]netip.Addr, error) {
 	return out, nil
 }
 
-// prepare sets what the connection shall have for its life.
-func (d *Dialer) prepare(conn *net.TCPConn) error {
+// prepare sets what the connection shall have for its life. What a system does not
+// have (WSL 1) or forbids (seccomp) is no reason to fail, as for ssh.
+func (d *Dialer) prepare(conn *net.TCPConn) {
 	if err := setTOS(conn, d.TOS); err != nil {
-		d.Log.Debug("IPQoS not set", "error", err) // as ssh: no reason to fail
+		d.Log.Debug("IPQoS not set", "error", err)
 	}
 	if !d.KeepAlive {
-		return nil
+		return
 	}
 	if err := keepalive.SetTCP(conn, d.Interval, d.GiveUp); err != nil {
-		conn.Close()
-		return err
+		d.Log.Info("keepalive not set", "error", err)
 	}
-	return nil
 }
 
 // temporary says whether an error of connecting may pass when the network
