@@ -3,6 +3,7 @@
 package relay
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -62,7 +63,7 @@ func (p *program) reach(places []place, start bool) (int, error) {
 		if err == nil {
 			return conn, nil
 		}
-		if errors.Is(err, errGone) {
+		if errors.Is(err, errGone) || errors.Is(err, errUnseen) {
 			if !start {
 				return -1, err
 			}
@@ -79,23 +80,36 @@ func (p *program) reach(places []place, start bool) (int, error) {
 	}
 }
 
-// find connects with a daemon that lives. errGone: none does.
+// find connects with a daemon that lives. errGone: none does, anywhere. errUnseen:
+// none that can be seen.
 func (p *program) find(places []place) (int, error) {
+	var unseen error // the first
 	for _, at := range places {
-		if at.living() {
+		living, err := at.living()
+		if living {
 			return at.dial(p.patience)
 		}
+		unseen = cmp.Or(unseen, err)
 	}
-	return p.findRenamed(places)
+	conn, err := p.findRenamed(places)
+	if errors.Is(err, errGone) {
+		err = cmp.Or(unseen, err)
+	}
+	return conn, err
 }
 
 // findRenamed looks where a daemon of this machine is that had another name then.
 // A lock does not tell: on NFS another machine may hold it. A socket does, since
 // it refuses all but those of its own kernel.
 func (p *program) findRenamed(places []place) (int, error) {
+	var unseen error
 	for _, place := range places {
-		for _, at := range place.siblings() {
-			if !at.living() {
+		siblings, err := place.siblings()
+		unseen = cmp.Or(unseen, err)
+		for _, at := range siblings {
+			living, err := at.living()
+			unseen = cmp.Or(unseen, err)
+			if !living {
 				continue
 			}
 			conn, err := at.dial(p.patience)
@@ -104,7 +118,7 @@ func (p *program) findRenamed(places []place) (int, error) {
 			}
 		}
 	}
-	return -1, errGone
+	return -1, cmp.Or(unseen, errGone)
 }
 
 // start starts a daemon in the first place that takes it. errHeld: another
@@ -138,7 +152,7 @@ func (at place) start(places []place) error {
 	// Another bridge may have found this place full a moment ago, and taken
 	// the next.
 	for _, other := range places {
-		if other != at && other.living() {
+		if living, _ := other.living(); living && other != at {
 			return errHeld
 		}
 	}

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -269,6 +270,63 @@ func TestSecondPlace(t *testing.T) {
 		if got := f.run(verb).ready(); got != pid {
 			t.Errorf("%s reached daemon %d, want %d", verb, got, pid)
 		}
+	}
+}
+
+// A daemon that cannot be seen for a while has not gone: attach does not say so,
+// and open starts another one.
+func TestUnseen(t *testing.T) {
+	named := func(at place) place { return place{at.base, filepath.Join(at.base, "run-00000000"), at.version} }
+	for _, test := range []struct {
+		name        string
+		spoil, mend func(place) error
+		want        func(place) string // in the error
+	}{
+		{"directory is open to others",
+			func(at place) error { return os.Chmod(at.dir, 0o755) },
+			func(at place) error { return os.Chmod(at.dir, 0o700) },
+			func(at place) string { return at.dir + " is open to others" },
+		},
+		{"lock cannot be opened",
+			func(at place) error {
+				return errors.Join(os.Rename(at.lock(), at.lock()+"-"), os.Symlink(at.lock()+"-", at.lock()))
+			},
+			func(at place) error { return os.Rename(at.lock()+"-", at.lock()) },
+			func(at place) string { return "open " + at.lock() + ": too many levels" },
+		},
+		{"directory of another name is open to others",
+			func(at place) error {
+				return errors.Join(os.Rename(at.dir, named(at).dir), os.Chmod(named(at).dir, 0o755))
+			},
+			func(at place) error {
+				return errors.Join(os.Chmod(named(at).dir, 0o700), os.Rename(named(at).dir, at.dir))
+			},
+			func(at place) string { return named(at).dir + " is open to others" },
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFar(t)
+			at := f.places()[0]
+			channel := f.run("open")
+			pid := channel.ready()
+			must(t, test.spoil(at))
+			attach := f.run("attach")
+			if got := attach.mark(); !strings.HasPrefix(got, "error cannot tell whether a relay runs: ") || !strings.Contains(got, test.want(at)) {
+				t.Errorf("attach: got %q, want an error with %q", got, test.want(at))
+			}
+			if status := attach.exit(); status != 1 {
+				t.Errorf("attach exited with %d, want 1", status)
+			}
+			must(t, test.mend(at))
+			if got := f.run("attach").ready(); got != pid {
+				t.Errorf("attach reached daemon %d, want %d", got, pid)
+			}
+			must(t, test.spoil(at))
+			if got := f.run("open").ready(); got == pid {
+				t.Errorf("open reached daemon %d in a place that is not safe", got)
+			}
+			channel.echoes("not disturbed")
+		})
 	}
 }
 

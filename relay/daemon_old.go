@@ -69,12 +69,12 @@ func (at place) removeOld() {
 }
 
 // inUse says whether a daemon of that version lives, on this machine or, as far
-// as locks tell, on another that shares the home.
+// as locks tell, on another that shares the home. One that cannot be asked may.
 func inUse(places []place, version string) bool {
 	for _, at := range places {
 		locks, _ := filepath.Glob(filepath.Join(at.base, "run*", version+".lock"))
 		for _, path := range locks {
-			if isHeld(path) {
+			if held, err := isHeld(path); held || err != nil {
 				return true
 			}
 		}

@@ -3,6 +3,7 @@
 package relay
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -75,9 +76,15 @@ func cacheDir() string {
 const runPrefix = "run-"
 
 // siblings are the places of other machines beside this one; or of this one,
-// when it was called otherwise.
-func (at place) siblings() []place {
-	entries, _ := os.ReadDir(at.base)
+// when it was called otherwise. With errUnseen some may be missing.
+func (at place) siblings() ([]place, error) {
+	entries, err := os.ReadDir(at.base)
+	if isAbsent(err) {
+		err = nil
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errUnseen, err)
+	}
 	var all []place
 	for _, entry := range entries {
 		other := place{at.base, filepath.Join(at.base, entry.Name()), at.version}
@@ -85,7 +92,7 @@ func (at place) siblings() []place {
 			all = append(all, other)
 		}
 	}
-	return all
+	return all, err
 }
 
 // thisMachine is who we are. A host's name may change while it runs.
@@ -138,7 +145,7 @@ func (at place) make() error {
 
 // safe says whether the directories exist and are ours alone.
 func (at place) safe() error {
-	return errors.Join(at.check(at.base), at.check(at.dir), trusted(filepath.Dir(at.base)))
+	return cmp.Or(at.check(at.base), at.check(at.dir), trusted(filepath.Dir(at.base)))
 }
 
 // check judges base or dir. The first may be readable: a shell with the usual

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestMakeCreatesPrivate(t *testing.T) {
@@ -88,10 +91,11 @@ func TestUnsafeDirectories(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			if living := at.living(); living != (test.want == "") {
-				t.Errorf("whoever holds the lock there counts: got %v", living)
+			living, unseen := at.living()
+			if living != (test.want == "") || (unseen == nil) != living {
+				t.Errorf("whoever holds the lock there counts, or seems gone: got %v, %v", living, unseen)
 			}
-			for what, err := range map[string]error{"make": at.make(), "safe": at.safe()} {
+			for what, err := range map[string]error{"make": at.make(), "safe": at.safe(), "living": unseen} {
 				if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 					t.Errorf("%s: got %v, want %q", what, err, test.want)
 				}
@@ -203,8 +207,8 @@ func TestLockOfRemovedFile(t *testing.T) {
 	if _, err := takeLock(path); err != errHeld {
 		t.Errorf("got %v, want %v", err, errHeld)
 	}
-	if !isHeld(path) {
-		t.Error("held, but does not seem so")
+	if held, err := isHeld(path); !held {
+		t.Errorf("held, but does not seem so: %v", err)
 	}
 	os.Remove(path)
 	if isAt(lock, path) {
@@ -215,8 +219,48 @@ func TestLockOfRemovedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.Close()
-	if isHeld(path) {
-		t.Error("not held, but seems so")
+	if held, err := isHeld(path); held || err != nil {
+		t.Errorf("not held, but seems so: %v", err)
+	}
+}
+
+// Only what was looked at is not held.
+func TestIsHeld(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	lock, err := takeLock(path("held"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	for _, err := range []error{
+		os.WriteFile(path("free"), nil, 0o600), os.Symlink("held", path("link")), os.Symlink("loop", path("loop")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		name string
+		held bool
+		err  error
+	}{
+		{"held", true, nil},
+		{"free", false, nil},
+		{"absent", false, nil},
+		{"absent/absent", false, nil},
+		{"free/absent", false, nil}, // ENOTDIR
+		{"link", false, unix.ELOOP},
+		{"loop/absent", false, unix.ELOOP},
+		{strings.Repeat("x", 256), false, unix.ENAMETOOLONG},
+	} {
+		held, err := isHeld(path(test.name))
+		if held != test.held || !errors.Is(err, test.err) {
+			t.Errorf("%.20s: got %v, %v; want %v, %v", test.name, held, err, test.held, test.err)
+		}
+		if err != nil && !strings.Contains(err.Error(), path(test.name)) {
+			t.Errorf("%.20s: got %q, want the path in it", test.name, err)
+		}
 	}
 }
 
@@ -249,6 +293,22 @@ func TestLockAmongCleaners(t *testing.T) {
 	}
 }
 
+func TestSiblingsUnseen(t *testing.T) {
+	dir := t.TempDir()
+	loop, file := filepath.Join(dir, "loop"), filepath.Join(dir, "file")
+	for _, err := range []error{os.Symlink("loop", loop), os.WriteFile(file, nil, 0o600)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for base, unseen := range map[string]bool{dir: false, dir + "/absent": false, file: false, loop: true} {
+		all, err := (place{base, filepath.Join(base, "run-00000000"), "v"}).siblings()
+		if len(all) != 0 || errors.Is(err, errUnseen) != unseen || (err == nil) == unseen {
+			t.Errorf("%s: got %v, %v; want unseen is %v", base, all, err, unseen)
+		}
+	}
+}
+
 // A daemon in another place counts even if it came after we had looked.
 func TestStartLooksElsewhere(t *testing.T) {
 	places := newFar(t).places()
@@ -263,8 +323,8 @@ func TestStartLooksElsewhere(t *testing.T) {
 	if err := places[0].start(places); err != errHeld {
 		t.Errorf("got %v, want %v", err, errHeld)
 	}
-	if isHeld(places[0].lock()) {
-		t.Error("the first place's lock is still held")
+	if held, err := isHeld(places[0].lock()); held || err != nil {
+		t.Errorf("the first place's lock is still held: %v, %v", held, err)
 	}
 }
 
@@ -289,10 +349,13 @@ func TestRemoveOldBinaries(t *testing.T) {
 	upload := func(data []byte) string {
 		return store(fmt.Sprintf("relay-%x", sha256.Sum256(data)), data)
 	}
-	unused, young1, first := upload([]byte("c")), upload([]byte("d")), upload(program)
+	unused, young1, unseen, first := upload([]byte("c")), upload([]byte("d")), upload([]byte("e")), upload(program)
+	if err := os.Symlink("nowhere", filepath.Join(at.dir, uploaded(unseen)+".lock")); err != nil {
+		t.Fatal(err)
+	}
 	foreign := store("relay-notes", nil)
 	long := time.Now().Add(-2 * young)
-	for _, path := range []string{unused, foreign, first} {
+	for _, path := range []string{unused, unseen, foreign, first} {
 		if err := os.Chtimes(path, long, long); err != nil {
 			t.Fatal(err)
 		}
@@ -310,7 +373,7 @@ func TestRemoveOldBinaries(t *testing.T) {
 	channel.ready()
 	second := upload(append(program, '\n'))
 	f.runCommand(exec.Command(second, "relay", "open")).ready()
-	for path, gone := range map[string]bool{unused: true, young1: false, first: false, second: false, foreign: false} {
+	for path, gone := range map[string]bool{unused: true, young1: false, unseen: false, first: false, second: false, foreign: false} {
 		if missing(path) != gone {
 			t.Errorf("%s: removed is %v, want %v", path, !gone, gone)
 		}

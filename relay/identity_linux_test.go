@@ -105,8 +105,8 @@ func TestSharedHome(t *testing.T) {
 	must(t, err)
 	l.SetUnlinkOnClose(false)
 	l.Close() // refuses, as one of another kernel does
-	if !theirs.living() {
-		t.Fatal("their daemon does not seem to live: nothing would be tested")
+	if living, err := theirs.living(); !living {
+		t.Fatalf("their daemon does not seem to live, %v: nothing would be tested", err)
 	}
 	if got := f.run("attach").mark(); got != gone() {
 		t.Errorf("attach: got %q, want %q", got, gone())

@@ -4,6 +4,8 @@ package relay
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +16,8 @@ var (
 	errHeld = errors.New("a relay is starting")
 	// errGone: no daemon lives, and with it went the streams.
 	errGone = errors.New("no relay is running")
+	// errUnseen: no daemon is found, but one may live where we cannot look now.
+	errUnseen = errors.New("cannot tell whether a relay runs")
 )
 
 // takeLock returns the locked file, or errHeld. The lock goes with the last
@@ -46,16 +50,42 @@ func isAt(f *os.File, path string) bool {
 }
 
 // isHeld asks without disturbing: those who ask share the lock. One who wants
-// to take it at that moment finds it held, and tries again.
-func isHeld(path string) bool {
+// to take it at that moment finds it held, and tries again. A file that is not
+// there is held by nobody; of one that cannot be asked an error is returned.
+func isHeld(path string) (bool, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if isAbsent(err) {
+		return false, nil
+	}
 	if err != nil {
-		return false
+		return false, err
 	}
 	defer f.Close()
-	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+	err = again(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true, nil
+	}
+	if err != nil {
+		return false, &os.PathError{Op: "lock", Path: path, Err: err}
+	}
+	return false, nil
 }
 
-// living says whether a daemon of ours lives there or is starting. In a
-// directory that is not ours anybody can hold a lock.
-func (at place) living() bool { return isHeld(at.lock()) && at.safe() == nil }
+// isAbsent says that there is no such file, and no other reason.
+func isAbsent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
+}
+
+// living says whether a daemon of ours lives there or is starting, or returns
+// errUnseen. In a directory that is not ours anybody can hold a lock, and it may
+// have been ours alone before.
+func (at place) living() (bool, error) {
+	held, err := isHeld(at.lock())
+	if held {
+		err = at.safe()
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errUnseen, err)
+	}
+	return held, nil
+}
