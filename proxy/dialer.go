@@ -165,12 +165,7 @@ func tellSlow(ctx context.Context, host string) (answered func()) {
 // resolve returns the addresses of host in the resolver's order.
 func (d *Dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	defer tellSlow(ctx, host)()
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, d.network(), host)
-	if dns := (*net.DNSError)(nil); errors.As(err, &dns) && dns.IsNotFound {
-		if found := systemAddrs(ctx, d.network(), host); len(found) > 0 {
-			addrs, err = found, nil
-		}
-	}
+	addrs, err := lookup(ctx, d.network(), host)
 	if err != nil {
 		return nil, err
 	}
@@ -179,6 +174,29 @@ func (d *Dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error)
 	}
 	d.Log.Debug("resolved", "host", host, "addresses", addrs)
 	return addrs, nil
+}
+
+// systemWait is how long getent(1) has for a name of which no name server could
+// tell: it may ask them all again.
+const systemWait = 2 * time.Second
+
+// lookup asks Go's resolver, and getent(1) for what that does not know, for
+// whatever reason: in nsswitch.conf other sources may stand before DNS.
+func lookup(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, host)
+	var dns *net.DNSError
+	if !errors.As(err, &dns) {
+		return addrs, err
+	}
+	if !dns.IsNotFound {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, systemWait)
+		defer cancel()
+	}
+	if found := systemAddrs(ctx, network, host); len(found) > 0 {
+		return found, nil
+	}
+	return nil, err
 }
 
 // systemAddrs asks getent(1), whose libc knows the sources of nsswitch.conf that
