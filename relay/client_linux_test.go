@@ -42,7 +42,7 @@ func TestAttachElsewhere(t *testing.T) {
 	f := newHost(t, hostConfig{})
 	b := scriptBinary(t, toldRelay)
 	first, rebooted := identify("a", "id1", "boot1").String(), identify("a", "id1", "boot2").String()
-	other := identify("b", "id2", "boot3").String()
+	other, clone := identify("b", "id2", "boot3").String(), identify("b", "id1", "boot3").String()
 	elsewhere := &ElsewhereError{}
 	for _, tt := range []struct {
 		name, word, text string
@@ -52,6 +52,7 @@ func TestAttachElsewhere(t *testing.T) {
 		{"gone", "gone", first, ErrGone},
 		{"started again", "gone", rebooted, ErrGone},
 		{"gone there", "gone", other, elsewhere},
+		{"gone on one of the same image", "gone", clone, elsewhere},
 		{"ready there, for others", "ready", other, elsewhere},
 		{"does not say", "gone", "", ErrGone},
 	} {

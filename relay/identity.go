@@ -11,17 +11,15 @@ import (
 type identity struct{ machine, boot string }
 
 // identify makes an identity of a host's name, its /etc/machine-id, and an ID of
-// its boot. With a machine ID the name does not count: it may change. The file is
-// empty, or holds "uninitialized", in many a container (machine-id(5)).
+// its boot. Both the name and the machine ID count: several may share a name, and
+// hosts cloned from one image may have one machine ID. The file is empty, or holds
+// "uninitialized", in many a container (machine-id(5)).
 func identify(name, machineID, bootID string) identity {
 	machineID, bootID = strings.TrimSpace(machineID), strings.TrimSpace(bootID)
 	if machineID == "uninitialized" {
 		machineID = ""
 	}
-	i := identity{machine: short("name " + name)}
-	if machineID != "" {
-		i.machine = short("id " + machineID)
-	}
+	i := identity{machine: short("machine " + machineID + " " + name)}
 	if bootID != "" {
 		// Containers of one kernel share its boot.
 		i.boot = short("boot " + machineID + " " + bootID)
@@ -42,7 +40,8 @@ func parseIdentity(text string) identity {
 }
 
 // isOther says that two are known and not of one machine. One that was started
-// again has its machine in common, and one that was renamed its boot.
+// again has its machine in common, and one that was renamed its boot. One that was
+// both is another.
 func (i identity) isOther(than identity) bool {
 	return i.machine != "" && than.machine != "" && i.machine != than.machine &&
 		(i.boot == "" || i.boot != than.boot)

@@ -11,9 +11,6 @@ import (
 
 func TestIdentity(t *testing.T) {
 	first := identify("a", "id1\n", "boot1\n")
-	if renamed := identify("b", "id1\n", "boot1\n"); renamed != first {
-		t.Errorf("got %v for the machine ID of %v", renamed, first)
-	}
 	for _, test := range []struct {
 		name      string
 		is        identity
@@ -21,8 +18,10 @@ func TestIdentity(t *testing.T) {
 	}{
 		{"itself", first, false},
 		{"started again", identify("a", "id1\n", "boot2\n"), false},
-		{"another", identify("a", "id2\n", "boot2\n"), true},
-		{"another container", identify("a", "id2\n", "boot1\n"), true},
+		{"renamed", identify("b", "id1\n", "boot1\n"), false},
+		{"another of its image", identify("b", "id1\n", "boot2\n"), true},
+		{"another of its name", identify("a", "id2\n", "boot2\n"), true},
+		{"another container", identify("b", "id2\n", "boot1\n"), true},
 		{"unknown", parseIdentity(""), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -52,13 +51,12 @@ func TestIdentityWithoutMachineID(t *testing.T) {
 	}
 }
 
-// renamed runs a bridge on this machine by another name, and without its
-// machine ID.
-func (f *far) renamed(name, verb string) *end {
+// renamed runs a bridge on this machine by another name, and with that machine ID.
+func (f *far) renamed(name, id, verb string) *end {
 	const script = `
-if [ -e /etc/machine-id ]; then mount --bind /dev/null /etc/machine-id || exit; fi
-hostname "$1" && exec "$0" relay "$2"`
-	return f.runCommand(exec.Command("unshare", "-m", "-u", "sh", "-c", script, self(f.T), name, verb))
+mount -t tmpfs none /etc && printf "$2" >/etc/machine-id || exit
+hostname "$1" && exec "$0" relay "$3"`
+	return f.runCommand(exec.Command("unshare", "-m", "-u", "sh", "-c", script, self(f.T), name, id, verb))
 }
 
 // readyAnyhow is ready of a bridge that may give the machine any name.
@@ -77,18 +75,20 @@ func TestRenamedHost(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to rename a machine of its own")
 	}
-	f := newFar(t)
-	channel := f.renamed("before", "open")
-	pid := channel.readyAnyhow()
-	for _, verb := range []string{"attach", "open"} {
-		if got := f.renamed("after", verb).readyAnyhow(); got != pid {
-			t.Errorf("%s reached daemon %d, want %d", verb, got, pid)
+	for _, id := range []string{"", "0123456789abcdef0123456789abcdef"} {
+		f := newFar(t)
+		channel := f.renamed("before", id, "open")
+		pid := channel.readyAnyhow()
+		for _, verb := range []string{"attach", "open"} {
+			if got := f.renamed("after", id, verb).readyAnyhow(); got != pid {
+				t.Errorf("machine ID %q: %s reached daemon %d, want %d", id, verb, got, pid)
+			}
 		}
+		if runs, _ := filepath.Glob(filepath.Join(f.home, ".cache/ssh-stay/run-*")); len(runs) != 1 {
+			t.Errorf("machine ID %q: got %v, want one directory", id, runs)
+		}
+		channel.echoes("not disturbed")
 	}
-	if runs, _ := filepath.Glob(filepath.Join(f.home, ".cache/ssh-stay/run-*")); len(runs) != 1 {
-		t.Errorf("got %v, want one directory", runs)
-	}
-	channel.echoes("not disturbed")
 }
 
 // Another machine that shares the home by NFS may have a daemon, whose lock is
