@@ -286,7 +286,8 @@ func (e *certError) Error() string { return e.text }
 
 // checkCert says whether cert, signed by a CA of ours, is good for the host, in
 // OpenSSH's words. A certificate for no name in particular is good for none, as
-// since OpenSSH 10.3.
+// since OpenSSH 10.3, and one for a wildcard neither, as before it: so that none
+// is accepted that the installed ssh would not take.
 func (h *HostKeys) checkCert(cert *ssh.Certificate) error {
 	now, principal := uint64(time.Now().Unix()), h.host()
 	if h.Alias != "" {
