@@ -33,7 +33,8 @@ const (
 	// exitGrace bounds the clean-up after SIGTERM and SIGINT.
 	exitGrace = 2 * time.Second
 	// farewellTime is how long the relay may take to hear that its session is
-	// over. One that does not hear it keeps the session for StayKeep.
+	// over, and how long it may take none of what is on its way to it before that:
+	// 2 MiB, on a slow line. One that does not hear it keeps the session for StayKeep.
 	farewellTime = time.Second
 	// budgetGrace lets ssh's own ConnectTimeout, counted from our start, run
 	// out first: clients know that end and try again.
@@ -198,9 +199,14 @@ func (o *proxyOptions) part(conn *proxy.Conn, err error) error {
 		return err
 	}
 	o.person.leave()
-	ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
-	defer cancel()
-	s.Shutdown(ctx)
+	if err != nil {
+		parting.Store(true)
+		s.Abandon(farewellTime)
+	} else {
+		ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
+		defer cancel()
+		s.Shutdown(ctx)
+	}
 	o.person.forget()
 	if lost := (*proxy.PeerError)(nil); errors.As(err, &lost) {
 		return &noConnection{err}
@@ -316,9 +322,16 @@ func watchSignals(cancel context.CancelCauseFunc) {
 	}()
 }
 
+// parting says that the relay is being told of the end, which has bounds of its own.
+var parting atomic.Bool
+
 // end ends the context, and soon after the process if something hangs that
 // knows no context: a key on a dead file server, say.
 func end(cancel context.CancelCauseFunc, why error) {
 	cancel(why)
-	time.AfterFunc(exitGrace, func() { os.Exit(exitFailed) })
+	time.AfterFunc(exitGrace, func() {
+		if !parting.Load() {
+			os.Exit(exitFailed)
+		}
+	})
 }

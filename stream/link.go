@@ -278,14 +278,14 @@ func (s *Stream) lookLocked(t time.Time) {
 func (s *Stream) appendEndLocked(b []byte, l *link) []byte {
 	switch {
 	case s.closed && !l.byeSent:
-		l.byeSent = true
+		l.byeSent, s.endTold = true, true
 		why := byeInfo{}
 		if s.abort != nil {
 			why = *s.abort
 		}
 		return appendBye(b, s.end, why.code, why.reason)
 	case !s.closed && !l.eofSent && s.bye == nil:
-		l.eofSent = true
+		l.eofSent, s.endTold = true, true
 		return appendNumber(b, kindEOF, s.end)
 	}
 	return b

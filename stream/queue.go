@@ -108,6 +108,23 @@ func (q *queue) discard(n int) {
 	}
 }
 
+// truncate drops all but the first n bytes.
+func (q *queue) truncate(n int) {
+	keep, left := 0, q.head+n
+	for ; n > 0 && left > 0; keep++ {
+		c := q.chunks[keep]
+		q.chunks[keep] = c[:min(len(c), left)]
+		left -= len(q.chunks[keep])
+	}
+	for i := keep; i < len(q.chunks); i++ {
+		freeChunk(q.chunks[i])
+		q.chunks[i] = nil
+	}
+	if q.chunks, q.size = q.chunks[:keep], n; keep == 0 {
+		q.clear()
+	}
+}
+
 // clear empties the queue.
 func (q *queue) clear() { *q = queue{} }
 

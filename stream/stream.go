@@ -56,6 +56,7 @@ type Stream struct {
 	furthest uint64 // on any link
 	limit    uint64 // granted by the peer
 	ended    bool   // nothing more is written: CloseWrite or Close
+	endTold  bool   // an EOF or a BYE has said where, on any link
 
 	// What we receive: taken <= in.ready <= granted.
 	in      arrivals
@@ -364,8 +365,13 @@ func (s *Stream) CloseFor(code Code, reason string) error { return s.close(&byeI
 func (s *Stream) close(why *byeInfo) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closeLocked(why)
+	return nil
+}
+
+func (s *Stream) closeLocked(why *byeInfo) {
 	if s.closed {
-		return nil
+		return
 	}
 	s.closed, s.ended, s.abort, s.parting = true, true, why, time.Now()
 	close(s.closing)
@@ -374,7 +380,6 @@ func (s *Stream) close(why *byeInfo) error {
 	s.in.forget()
 	s.broadcastLocked()
 	s.partLocked()
-	return nil
 }
 
 // Shutdown closes, and returns when the peer knows and has all that was
@@ -388,6 +393,43 @@ func (s *Stream) Shutdown(ctx context.Context) error {
 		s.finish(net.ErrClosed)
 		return ctx.Err()
 	}
+}
+
+// Abandon is Shutdown for who needs no more of what was written than has been sent:
+// the rest is dropped, so that the peer hears of the end soon. It gives up when the
+// peer has taken nothing for patience, or lingerTime after all.
+func (s *Stream) Abandon(patience time.Duration) error {
+	s.mu.Lock()
+	if !s.endTold && s.bye == nil && s.err == nil {
+		s.memory.add(-int(s.end - s.sent))
+		s.out.truncate(int(s.sent - s.acked))
+		s.end = s.sent
+	}
+	s.closeLocked(nil)
+	s.mu.Unlock()
+	ctx, giveUp := context.WithCancel(context.Background())
+	defer giveUp()
+	go func() { // ends with ctx
+		for taken := s.progress(); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(patience):
+			}
+			before := taken
+			if taken = s.progress(); taken == before {
+				giveUp()
+			}
+		}
+	}()
+	return s.Shutdown(ctx)
+}
+
+// progress is what the peer has taken.
+func (s *Stream) progress() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.acked
 }
 
 // Done is closed when the stream has ended for good.
