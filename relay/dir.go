@@ -79,7 +79,7 @@ const runPrefix = "run-"
 // when it was called otherwise. With errUnseen some may be missing.
 func (at place) siblings() ([]place, error) {
 	entries, err := os.ReadDir(at.base)
-	if isAbsent(err) {
+	if isAbsent(err) || err != nil && at.isForeign() {
 		err = nil
 	}
 	if err != nil {
@@ -146,6 +146,20 @@ func (at place) make() error {
 // safe says whether the directories exist and are ours alone.
 func (at place) safe() error {
 	return cmp.Or(at.check(at.base), at.check(at.dir), trusted(filepath.Dir(at.base)))
+}
+
+// isForeign says whether the nearest of our directories and those above that can be
+// seen is somebody else's: no daemon of ours is behind it.
+func (at place) isForeign() bool {
+	for dir := at.dir; ; dir = filepath.Dir(dir) {
+		info, err := os.Lstat(dir)
+		if err == nil {
+			return owner(info) != os.Geteuid()
+		}
+		if dir == filepath.Dir(dir) || !errors.Is(err, fs.ErrPermission) {
+			return false
+		}
+	}
 }
 
 // check judges base or dir. The first may be readable: a shell with the usual

@@ -264,6 +264,27 @@ func TestIsHeld(t *testing.T) {
 	}
 }
 
+// TestForeignPlace: what somebody else has put where we might have been does not keep
+// us from saying that no daemon of ours is there.
+func TestForeignPlace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives a directory away")
+	}
+	at := newFar(t).places()[0]
+	if err := errors.Join(at.make(), os.Symlink("loop", at.lock())); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := at.living(); held || !errors.Is(err, errUnseen) {
+		t.Errorf("ours: got %v, %v, want %v", held, err, errUnseen)
+	}
+	if err := os.Chown(at.dir, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := at.living(); held || err != nil {
+		t.Errorf("somebody else's: got %v, %v, want that none is there", held, err)
+	}
+}
+
 // Cleaners remove lock files under the lock; nobody holds one that is gone.
 func TestLockAmongCleaners(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")

@@ -62,10 +62,12 @@ func isHeld(path string) (bool, error) {
 	}
 	defer f.Close()
 	err = again(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) })
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
 		return true, nil
-	}
-	if err != nil {
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP): // there nobody locks anything
+		return false, nil
+	case err != nil:
 		return false, &os.PathError{Op: "lock", Path: path, Err: err}
 	}
 	return false, nil
@@ -81,8 +83,11 @@ func isAbsent(err error) bool {
 // have been ours alone before.
 func (at place) living() (bool, error) {
 	held, err := isHeld(at.lock())
-	if held {
+	switch {
+	case held:
 		err = at.safe()
+	case err != nil && at.isForeign():
+		err = nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", errUnseen, err)
