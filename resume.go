@@ -238,7 +238,7 @@ func (p *plan) notResumable(err error) (why error, ok bool) {
 	switch {
 	case p.resume == nil:
 		return nil, false
-	case errors.As(err, &none), errors.As(err, &refused), errors.As(err, &version):
+	case errors.As(err, &none), errors.As(err, &refused), errors.As(err, &version), errors.Is(err, stream.ErrNoHello):
 		return err, true
 	case errors.As(err, &said):
 		return err, said.Code != stream.CodeDial || p.resume.own

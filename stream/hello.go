@@ -42,6 +42,10 @@ type VersionError struct{ Got string }
 
 func (e *VersionError) Error() string { return "the relay speaks another protocol: " + e.Got }
 
+// ErrNoHello says that the relay has closed a channel without a word: it has too many
+// who shake hands at once, or died.
+var ErrNoHello = errors.New("the relay closes at once")
+
 func writeHello(w io.Writer, n nonce) error {
 	b := binary.BigEndian.AppendUint16([]byte(magic), version)
 	_, err := w.Write(append(b, n[:]...))
@@ -53,6 +57,9 @@ func readHello(r io.Reader) (hello, error) {
 	if n, err := io.ReadFull(r, b[:]); err != nil {
 		if n > 0 && !bytes.HasPrefix([]byte(magic), b[:min(n, len(magic))]) {
 			return hello{}, &VersionError{fmt.Sprintf("%q", b[:n])}
+		}
+		if err == io.EOF {
+			err = ErrNoHello
 		}
 		return hello{}, noEOF(err)
 	}
