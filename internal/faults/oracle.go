@@ -315,13 +315,13 @@ type Terms struct {
 	Says   []string // words of which the line of ssh-stay has one: the cause
 	Names  []string // and the host: one of these
 	// SSHTells is where the end looks to ssh-stay like any other, so that it is
-	// ssh that tells the user: a FIN on a direct route, say.
+	// ssh that tells the user: a FIN on a direct route, say. Its words name no host.
 	SSHTells bool
 }
 
 // Judge returns the verdict and the reasons for a FAIL.
 func Judge(e *End, terms Terms) (Verdict, []string) {
-	if wrong := wrongs(e); len(wrong) > 0 {
+	if wrong := append(wrongs(e), crashes(e.Stderr)...); len(wrong) > 0 {
 		return Fail, wrong
 	}
 	if e.Status == 0 {
@@ -346,6 +346,25 @@ func wrongs(e *End) (why []string) {
 	}
 	return why
 }
+
+// crashes are lines of a Go program that died by its own fault.
+func crashes(stderr string) (why []string) {
+	for line := range strings.Lines(stderr) {
+		for _, start := range []string{"panic: ", "fatal error: ", "goroutine ", "SIG", "runtime: "} {
+			if strings.HasPrefix(line, start) {
+				return []string{fmt.Sprintf("a crash: %q", stderr)}
+			}
+		}
+	}
+	return nil
+}
+
+// mostHints may stand below an error.
+const mostHints = 2
+
+// sshTells are words of ssh at the end of a connection, OpenSSH 9.2: one is in the
+// last line that it has for its user.
+var sshTells = []string{"closed by ", "reset by peer", "Broken pipe"}
 
 func unequal(e *End) (why []string) {
 	if e.Near.At(State) != Done || e.Far.At(State) != Done {
@@ -372,13 +391,16 @@ func unclean(e *End, terms Terms) (why []string) {
 	}
 	ours := Lines(e.Stderr)
 	switch {
-	case terms.SSHTells && len(ours) == 0 && e.Stderr != "":
+	case terms.SSHTells && len(ours) == 0 && contains(e.Stderr, sshTells):
 	case len(ours) != 1:
 		why = append(why, fmt.Sprintf("%d lines of ssh-stay on stderr, want one: %q", len(ours), e.Stderr))
 	case !contains(ours[0], terms.Says):
 		why = append(why, fmt.Sprintf("%q has none of %q: no cause", ours[0], terms.Says))
 	case !contains(ours[0], terms.Names):
 		why = append(why, fmt.Sprintf("%q has none of %q: no host", ours[0], terms.Names))
+	}
+	if hints := strings.Count("\n"+e.Stderr, "\nhint: "); hints > mostHints {
+		why = append(why, fmt.Sprintf("%d hints, want %d at most: %q", hints, mostHints, e.Stderr))
 	}
 	return why
 }

@@ -95,12 +95,28 @@ func TestJudgeClean(t *testing.T) {
 		{"silent", End{Status: 255, Stderr: "ssh's own words\n"}, Fail},
 		{"twice", End{Status: 255, Stderr: good + good}, Fail},
 		{"no cause", End{Status: 255, Stderr: strings.ReplaceAll(good, "reset", "oops")}, Fail},
+		{"three hints", End{Status: 255, Stderr: good + strings.Repeat("hint: more\n", 2)}, Fail},
+		{"crash", End{Status: 255, Stderr: good + "panic: oops\n\ngoroutine 1 [running]:\n"}, Fail},
 		{"no host", End{Status: 255, Stderr: strings.ReplaceAll(good, "it: ", "")}, Fail},
 	} {
 		tc.end.Near, tc.end.Far = near, far
 		if got, why := Judge(&tc.end, terms); got != tc.want {
 			t.Errorf("%s: got %s %q, want %s", tc.name, got, why, tc.want)
 		}
+	}
+	terms.SSHTells = true
+	for stderr, want := range map[string]Verdict{
+		"Connection closed by UNKNOWN port 65535\r\n": Clean,
+		"who knows\n": Fail,
+		"":            Fail,
+		good:          Clean,
+	} {
+		if got, why := Judge(&End{Near: near, Far: far, Status: 255, Stderr: stderr}, terms); got != want {
+			t.Errorf("ssh tells %q: got %s %q, want %s", stderr, got, why, want)
+		}
+	}
+	if got, _ := Judge(&End{Near: near, Far: near, Stderr: "fatal error: oops\n"}, Terms{}); got != Fail {
+		t.Errorf("got %s for a crash, want %s", got, Fail)
 	}
 	far.Set(State, Wrong)
 	if got, _ := Judge(&End{Near: near, Far: far, Status: 255, Stderr: good}, terms); got != Fail {

@@ -26,6 +26,7 @@ func clientRows() []row {
 		{f: 36, fault: "stdout closed", plays: []string{"plain/direct", "plain/jump", "resume/jump"}, play: playClosedStdout},
 		{f: 37, fault: "ssh ends by SIGKILL, SIGTERM, ^C, a closed terminal", plays: ends, play: playKilled},
 		{f: 37, fault: "ssh and ssh-stay killed: kept until retention (4 s)", plays: []string{"resume/target/both", "resume/jump/both"}, play: playKilled, time: 10 * time.Second},
+		{f: 37, fault: "ssh ends by SIGKILL, ^C, while it uploads at 4 Mbit/s", plays: each([]string{"resume/target", "resume/jump"}, "upload/kill", "upload/int"), play: playKilledUpload, time: 20 * time.Second},
 		{f: 43, fault: "ConnectTimeout runs out while the user is asked", plays: []string{"plain/jump"}, play: playPrompt, time: 10 * time.Second},
 	}
 }
@@ -139,7 +140,7 @@ func playBurst(s *scene) {
 	pids, goOn := s.target.Suspend()
 	s.Cleanup(goOn)
 	t.near.Set(Hurry, 1)
-	s.fired("a target and a writer that stand still", func() bool { return sshtest.Stopped(pids[len(pids)-1]) && t.stands() })
+	s.fired("a target and a writer that stand still", func() bool { return sshtest.Stopped(pids[len(pids)-1]) && t.stands(300*time.Millisecond) })
 	<-time.After(time.Until(s.struck.Add(4 * time.Second)))
 	s.bounded()
 	goOn()
@@ -235,12 +236,21 @@ func playKilled(s *scene) {
 	s.phase()
 	proxy := s.proxyPid()
 	sig := map[string]syscall.Signal{"kill": syscall.SIGKILL, "term": syscall.SIGTERM, "int": syscall.SIGINT, "hup": syscall.SIGHUP, "both": syscall.SIGKILL}[s.flavour]
-	s.strike()
-	s.fail(syscall.Kill(t.cmd.Process.Pid, sig))
-	if s.flavour == "int" || s.flavour == "hup" || s.flavour == "both" { // a terminal tells both
-		if err := syscall.Kill(proxy, sig); err != syscall.ESRCH { // it may have gone with ssh
+	kill := func(pid int) {
+		if err := syscall.Kill(pid, sig); err != syscall.ESRCH { // it may have gone with the other
 			s.fail(err)
 		}
+	}
+	s.strike()
+	switch s.flavour {
+	case "both": // as a machine dies: the proxy does not see that ssh has gone
+		kill(proxy)
+		kill(t.cmd.Process.Pid)
+	case "int", "hup": // a terminal tells both
+		kill(t.cmd.Process.Pid)
+		kill(proxy)
+	default:
+		kill(t.cmd.Process.Pid)
 	}
 	s.WaitGone(proxy, time.Second+slack)
 	s.took = time.Since(s.struck)
@@ -250,9 +260,49 @@ func playKilled(s *scene) {
 		s.Error(wrong)
 		return
 	}
-	if s.resumed && s.flavour != "both" {
+	switch {
+	case s.flavour == "both":
+		<-time.After(time.Until(s.struck.Add(2500 * time.Millisecond)))
+		if !isSelfAmong(running(t.farName())) {
+			s.Errorf("the session at the far end is gone %v after: it was not kept", time.Since(s.struck))
+		}
+	case s.resumed:
 		s.soon(2*time.Second+slack, "end of the session at the far end", func() bool { return !isSelfAmong(running(t.farName())) })
 	}
+	s.verdict = Clean
+}
+
+// playKilledUpload: what is on its way when ssh ends does not keep the far end from
+// hearing of that.
+func playKilledUpload(s *scene) {
+	s.overPath("StayInterval 15", "StayGiveUp 45")
+	t := s.begin()
+	s.path.Impair(sshtest.Both, sshtest.Impairment{Rate: 512 << 10, Delay: 40 * time.Millisecond})
+	t.far.Set(Pause, 1)
+	t.near.Set(Hurry, 1)
+	s.soon(10*time.Second, "full line", func() bool { return t.near.At(Sent) > t.far.At(Received)+2<<20 })
+	<-time.After(2 * time.Second)
+	s.phase()
+	proxy := s.proxyPid()
+	s.strike()
+	if s.flavour == "upload/int" {
+		s.fail(syscall.Kill(t.cmd.Process.Pid, syscall.SIGINT))
+		if err := syscall.Kill(proxy, syscall.SIGINT); err != syscall.ESRCH {
+			s.fail(err)
+		}
+	} else {
+		s.fail(syscall.Kill(t.cmd.Process.Pid, syscall.SIGKILL))
+	}
+	s.WaitGone(proxy, 10*time.Second+slack)
+	s.took = time.Since(s.struck)
+	end := t.wait(5 * time.Second)
+	if wrong := wrongs(end); len(wrong) > 0 {
+		s.verdict = Fail
+		s.Error(wrong)
+		return
+	}
+	s.soon(2*time.Second+slack, "end of the session at the far end", func() bool { return !isSelfAmong(running(t.farName())) })
+	s.note = fmt.Sprintf("%d KiB were on their way", (t.near.At(Sent)-t.far.At(Received))>>10)
 	s.verdict = Clean
 }
 
@@ -265,7 +315,7 @@ func playPrompt(s *scene) {
 	s.fail(err)
 	s.fail(s.jump.Authorize(key.Authorized()))
 	asked, askpass := filepath.Join(s.client.Dir, "asked"), filepath.Join(s.client.Dir, "askpass")
-	s.fail(os.WriteFile(askpass, []byte("#!/bin/sh\necho \"$1\" >"+asked+"\nexec sleep 20\n"), 0o700))
+	s.fail(os.WriteFile(askpass, []byte("#!/bin/sh\necho \"$1\" >"+asked+"\nexec tail -f "+asked+"\n"), 0o700))
 	s.env = []string{"SSH_ASKPASS=" + askpass, "SSH_ASKPASS_REQUIRE=force", "DISPLAY=none"}
 	s.fail(s.client.AddHost("jump", s.jump, "IdentityFile "+locked, "BatchMode no"))
 	s.names("", "ConnectTimeout 6")
@@ -273,4 +323,5 @@ func playPrompt(s *scene) {
 	t := s.start()
 	s.fired("a question", func() bool { text, _ := os.ReadFile(asked); return strings.Contains(string(text), "locked") })
 	t.clean(lost(6*time.Second, "is nearly over, and an answer is still awaited"))
+	s.soon(2*time.Second+slack, "end of the askpass program", func() bool { return len(running(asked)) == 0 })
 }

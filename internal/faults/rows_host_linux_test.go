@@ -151,7 +151,7 @@ func playCable(s *scene) {
 	s.phase()
 	s.strike()
 	s.fail(link.Down())
-	s.fired("standstill", t.stands)
+	s.fired("standstill", func() bool { return t.stands(2 * time.Second) })
 	<-time.After(time.Until(s.struck.Add(3 * time.Second)))
 	s.fail(link.Up())
 	t.heal()

@@ -67,7 +67,7 @@ func playRelayStopped(s *scene) {
 	s.strike()
 	s.fail(syscall.Kill(pid, syscall.SIGSTOP))
 	defer syscall.Kill(pid, syscall.SIGCONT)
-	s.fired("a relay and a transfer that stand still", func() bool { return sshtest.Stopped(pid) && t.stands() })
+	s.fired("a relay and a transfer that stand still", func() bool { return sshtest.Stopped(pid) && t.stands(300*time.Millisecond) })
 	<-time.After(time.Until(s.struck.Add(5 * time.Second)))
 	s.fail(syscall.Kill(pid, syscall.SIGCONT))
 	t.heal()

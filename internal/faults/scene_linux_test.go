@@ -73,7 +73,9 @@ type scene struct {
 	unheard bool // the relay may have a session that the client never heard of
 	darkFar bool // the far end does not learn that we have gone: no place to look for leaks
 
-	patience time.Duration // with an end that shall be INTACT; 0 is 90 s
+	patience time.Duration // with an end that shall be INTACT; 0 is 30 s
+
+	transfers []*transfer // all that were begun
 
 	struck, healed time.Time
 	result
@@ -364,6 +366,17 @@ func (s *scene) leaves() {
 	}
 	if left := sockets(s.client.Dir); len(left) > 0 {
 		s.Errorf("sockets %v are left", left)
+	}
+}
+
+// nothingWrong fails the scene if an end has got a wrong byte after its session was
+// judged: the far end may get some when ssh has gone.
+func (s *scene) nothingWrong() {
+	s.Helper()
+	for _, t := range s.transfers {
+		if wrong := wrongs(&End{Near: t.near, Far: t.far}); len(wrong) > 0 {
+			s.Errorf("after the end: %q", wrong)
+		}
 	}
 }
 

@@ -86,6 +86,7 @@ func (s *scene) run(cmd *exec.Cmd, farBoard string) *transfer {
 		close(t.exited)
 	}()
 	s.Cleanup(t.close)
+	s.transfers = append(s.transfers, t)
 	return t
 }
 
@@ -215,7 +216,7 @@ func (t *transfer) intact() {
 	t.Helper()
 	start := time.Now()
 	t.near.Set(Finish, 1)
-	end := t.wait(cmp.Or(t.patience, 90*time.Second))
+	end := t.wait(cmp.Or(t.patience, 30*time.Second))
 	if late := t.ended.Sub(start); late > 10*time.Second {
 		text, _ := os.ReadFile(t.log)
 		t.Logf("it took %v to end; log of the proxy:\n%s", late.Round(time.Millisecond), tail(text, 3000))
@@ -264,10 +265,11 @@ func isSelf(pid int) bool {
 // isSelfAmong says whether one of the processes is a far end.
 func isSelfAmong(pids []int) bool { return slices.ContainsFunc(pids, isSelf) }
 
-// stands says whether nothing moves, for as long as it looks.
-func (t *transfer) stands() bool {
+// stands says whether nothing moves, for as long as it looks. A peer rests for up to
+// a second after a large chunk.
+func (t *transfer) stands(d time.Duration) bool {
 	up, down := t.far.At(Received), t.near.At(Received)
-	<-time.After(300 * time.Millisecond)
+	<-time.After(d)
 	return t.far.At(Received) == up && t.near.At(Received) == down
 }
 

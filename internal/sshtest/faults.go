@@ -40,6 +40,7 @@ type Faults struct {
 	listener net.Listener // nil while connections are refused
 	changed  sync.Cond    // a freeze, a thaw, or the end of a flow
 	frozen   Direction
+	left     int64 // bytes until the reset that ResetAfter asked for; 0 is none
 	closed   bool
 	flows    map[*flow]bool
 	stats    FaultStats
@@ -54,7 +55,7 @@ type FaultStats struct {
 	ToClient int64
 	Withheld int // arrivals (bytes, an end, or a new flow) held back by Freeze
 	Forgot   int // flows dropped by Forget or because of ForgetAfter
-	Reset    int // flows ended by Reset
+	Reset    int // flows ended by Reset or ResetAfter
 	Closed   int // flows ended by CloseAll
 	Slices   int // writes under Slice, one byte each
 }
@@ -170,6 +171,14 @@ func (p *Faults) Reset() {
 	for _, f := range p.end(&p.stats.Reset) {
 		f.reset()
 	}
+}
+
+// ResetAfter is Reset, once, as soon as n bytes more have been relayed, of both ways
+// and all flows together.
+func (p *Faults) ResetAfter(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = n
 }
 
 // CloseAll sends both ends of every open flow a FIN, and drops what they send
@@ -313,14 +322,30 @@ func (p *Faults) write(d Direction, dst net.Conn, b []byte) error {
 		step = 1
 	}
 	for len(b) > 0 {
-		n, err := dst.Write(b[:min(step, len(b))])
+		room, last := p.take(min(step, len(b)))
+		n, err := dst.Write(b[:room])
 		p.count(d, n)
+		if last {
+			p.Reset()
+		}
 		if err != nil {
 			return err
 		}
 		b = b[n:]
 	}
 	return nil
+}
+
+// take returns how many of n bytes may go, and whether a reset is due after them.
+func (p *Faults) take(n int) (room int, last bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left == 0 {
+		return n, false
+	}
+	room = int(min(int64(n), p.left))
+	p.left -= int64(room)
+	return room, p.left == 0
 }
 
 func (p *Faults) count(d Direction, n int) {
