@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -277,12 +276,6 @@ func TestHandshakesAreBounded(t *testing.T) {
 		if greeted != maxHandshakes || srv.Busy() != maxHandshakes {
 			t.Errorf("greeted %d, busy with %d, want %d", greeted, srv.Busy(), maxHandshakes)
 		}
-		n := &pairNet{way: way{pair: bufferedPair}, srv: srv}
-		_, err := Dial(t.Context(), &Config{Dial: n.dial, Target: func() string { return "" }, Interval: time.Second, Keep: time.Hour, Log: discard})
-		if !errors.Is(err, ErrNoHello) {
-			t.Errorf("one more got %v, want %v", err, ErrNoHello)
-		}
-		n.serving.Wait()
 		start := time.Now()
 		for i := range 100 { // a drip of bytes gains no time
 			time.Sleep(handshakeTime / 90)

@@ -4,6 +4,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -200,4 +201,14 @@ func cutOften(n *pairNet) (stop func()) {
 		close(ended)
 		cutting.Wait()
 	}
+}
+
+// TestNoHello: who comes while too many shake hands can tell that from a lost link.
+func TestNoHello(t *testing.T) {
+	n := &pairNet{way: ways[0], srv: &Server{handshakes: maxHandshakes}}
+	_, err := Dial(t.Context(), &Config{Dial: n.dial, Target: func() string { return "" }, Interval: time.Second, Keep: time.Hour, Log: discard})
+	if !errors.Is(err, ErrNoHello) {
+		t.Errorf("got %v, want %v", err, ErrNoHello)
+	}
+	n.serving.Wait()
 }
