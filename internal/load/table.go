@@ -67,6 +67,7 @@ func lessThanStock() want {
 // plainly is w for the plain way alone.
 func plainly(w want) want {
 	w.plain = true
+	w.text += ", jump alone"
 	return w
 }
 
