@@ -32,6 +32,8 @@ const (
 	hangupGrace = 2 * time.Second
 	// exitGrace bounds the clean-up after SIGTERM and SIGINT.
 	exitGrace = 2 * time.Second
+	// partingGrace is more where the relay is being told, which takes 10 s at most.
+	partingGrace = 10 * time.Second
 	// farewellTime is how long the relay may take to hear that its session is
 	// over, and how long it may take none of what is on its way to it before that:
 	// 2 MiB, on a slow line. One that does not hear it keeps the session for StayKeep.
@@ -329,9 +331,12 @@ var parting atomic.Bool
 // knows no context: a key on a dead file server, say.
 func end(cancel context.CancelCauseFunc, why error) {
 	cancel(why)
+	exit := func() { os.Exit(exitFailed) }
 	time.AfterFunc(exitGrace, func() {
-		if !parting.Load() {
-			os.Exit(exitFailed)
+		if parting.Load() {
+			time.AfterFunc(partingGrace, exit)
+		} else {
+			exit()
 		}
 	})
 }

@@ -21,7 +21,8 @@ const (
 // a probe or to data. Resolution is a second. An interval of zero turns probes
 // off and leaves the rest to the kernel. The options stay with the socket when
 // another process takes it over. Longer times than the kernel takes are cut.
-// An error is of what the kernel does not do; all that it does is set.
+// An error is of what the kernel does not do. The rest is set, but for what follows a
+// refused one of SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT.
 func SetTCP(c *net.TCPConn, interval, giveUp time.Duration) error {
 	if interval <= 0 {
 		return c.SetKeepAlive(false)

@@ -156,7 +156,7 @@ func (at place) isForeign() bool {
 		if err == nil {
 			return owner(info) != os.Geteuid()
 		}
-		if dir == filepath.Dir(dir) || !errors.Is(err, fs.ErrPermission) {
+		if dir == filepath.Dir(dir) || !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
 			return false
 		}
 	}

@@ -92,6 +92,12 @@ func TestUnsafeDirectories(t *testing.T) {
 				t.Fatal(err)
 			}
 			living, unseen := at.living()
+			if test.name == "run directory is foreign" {
+				if living || unseen != nil {
+					t.Errorf("somebody else's: got %v, %v, want that none is there", living, unseen)
+				}
+				unseen = errors.New(test.want)
+			}
 			if living != (test.want == "") || (unseen == nil) != living {
 				t.Errorf("whoever holds the lock there counts, or seems gone: got %v, %v", living, unseen)
 			}
@@ -271,7 +277,7 @@ func TestForeignPlace(t *testing.T) {
 		t.Skip("only root gives a directory away")
 	}
 	at := newFar(t).places()[0]
-	if err := errors.Join(at.make(), os.Symlink("loop", at.lock())); err != nil {
+	if err := errors.Join(at.make(), os.Symlink("loop", at.lock()), os.WriteFile(at.socket(), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	if held, err := at.living(); held || !errors.Is(err, errUnseen) {
@@ -282,6 +288,30 @@ func TestForeignPlace(t *testing.T) {
 	}
 	if held, err := at.living(); held || err != nil {
 		t.Errorf("somebody else's: got %v, %v, want that none is there", held, err)
+	}
+	// A directory that can be searched and not read, and has nothing of ours.
+	if err := errors.Join(os.RemoveAll(at.dir), os.Chown(at.base, 65534, 65534)); err != nil {
+		t.Fatal(err)
+	}
+	if !at.isForeign() {
+		t.Error("a directory of somebody else's with nothing of ours in it counts as ours")
+	}
+}
+
+// TestNoLocks: where no lock can be had no daemon has a socket.
+func TestNoLocks(t *testing.T) {
+	at := newFar(t).places()[0]
+	if err := errors.Join(at.make(), os.Symlink("loop", at.lock())); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := at.living(); held || err != nil {
+		t.Errorf("no socket: got %v, %v, want that none is there", held, err)
+	}
+	if err := os.WriteFile(at.socket(), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := at.living(); held || !errors.Is(err, errUnseen) {
+		t.Errorf("a socket: got %v, %v, want %v", held, err, errUnseen)
 	}
 }
 

@@ -65,7 +65,7 @@ func isHeld(path string) (bool, error) {
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		return true, nil
-	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP): // there nobody locks anything
+	case errors.Is(err, errors.ErrUnsupported): // there nobody locks anything
 		return false, nil
 	case err != nil:
 		return false, &os.PathError{Op: "lock", Path: path, Err: err}
@@ -79,18 +79,25 @@ func isAbsent(err error) bool {
 }
 
 // living says whether a daemon of ours lives there or is starting, or returns
-// errUnseen. In a directory that is not ours anybody can hold a lock, and it may
-// have been ours alone before.
+// errUnseen. In a directory that others can write to anybody can hold a lock, and it
+// may have been ours alone before. One of somebody else's never was; and where no lock
+// can be had, as on NFS without its lock manager, no daemon ever came to its socket.
 func (at place) living() (bool, error) {
 	held, err := isHeld(at.lock())
-	switch {
-	case held:
+	if held {
 		err = at.safe()
-	case err != nil && at.isForeign():
-		err = nil
 	}
-	if err != nil {
-		return false, fmt.Errorf("%w: %w", errUnseen, err)
+	switch {
+	case err == nil:
+		return held, nil
+	case at.isForeign(), !held && !at.hasSocket():
+		return false, nil
 	}
-	return held, nil
+	return false, fmt.Errorf("%w: %w", errUnseen, err)
+}
+
+// hasSocket is false where it is known that there is none.
+func (at place) hasSocket() bool {
+	_, err := os.Lstat(at.socket())
+	return !isAbsent(err)
 }
