@@ -58,12 +58,10 @@ bench: peers ## ratios against stock OpenSSH, written to BENCH.md: half an hour
 	$(GO) run ./internal/bench
 
 FUZZTIME ?= 60s
-# Two at once, a worker each; what one printed is shown when it is done.
-# To minimize an input may take a minute by default, and is no fuzzing.
+# Two at once, a worker each.
 fuzz: ## each native fuzz target for FUZZTIME
-	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's,/[^/]*:func , ,' | xargs -n 2 -P 2 sh -c \
-		'out=$$($(GO) test $$0 -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x -parallel 1 2>&1); \
-		code=$$?; echo "$$0 $$1"; echo "$$out" | tail -n 30; exit $$code'
+	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's,/[^/]*:func , ,' | \
+		GO=$(GO) xargs -P 2 -L 1 sh -c './testdata/fuzz.sh "$$0" "$$1" $(FUZZTIME)'
 
 load: peers ## hundreds of sessions: idle, bulk, starts, a slow reader; written to docs/load.md: 45 minutes
 	$(GO) run ./internal/load -out docs/load.md

@@ -32,7 +32,7 @@ func ofThePeer(t *testing.T, err error) {
 	t.Helper()
 	var protocol *ProtocolError
 	var version *VersionError
-	if err != io.EOF && err != io.ErrUnexpectedEOF && !errors.As(err, &protocol) && !errors.As(err, &version) {
+	if err != io.EOF && err != io.ErrUnexpectedEOF && err != ErrNoHello && !errors.As(err, &protocol) && !errors.As(err, &version) {
 		t.Fatalf("got %T %v, want an error of the protocol or an end", err, err)
 	}
 }
