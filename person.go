@@ -52,12 +52,14 @@ func (p *person) again(legs []proxy.Leg, err error) {
 	if errors.As(err, &at) && errors.As(err, &denied) {
 		for _, leg := range legs {
 			if leg.Hop.Name == at.Hop {
-				p.memory.drop(leg.Hop.Login.User, leg.Hop.Login.Host)
+				p.memory.drop(idOf(&leg))
 			}
 		}
 	}
 	p.memory.begin()
 }
+
+func idOf(leg *proxy.Leg) hopID { return hopID{leg.Hop.Name, leg.Host, leg.Port} }
 
 // leave says that the session is over. What is remembered may still be of use,
 // to tell the relay.
@@ -92,7 +94,7 @@ func (p *person) ask(ctx context.Context, text string, echo, confirm bool) ([]by
 	secret := p.remembers && !echo && !confirm && isSecret(text)
 	background := p.background.Load()
 	if secret {
-		if answer := p.memory.recall(text); answer != nil {
+		if answer := p.memory.recall(questionIn(ctx, text)); answer != nil {
 			return answer, nil
 		}
 	}
@@ -108,7 +110,7 @@ func (p *person) ask(ctx context.Context, text string, echo, confirm bool) ([]by
 	defer proxy.Pause(ctx)()
 	answer, err := p.asker.Ask(ctx, prompt.Question{Text: text, Echo: echo, Confirm: confirm, Background: background})
 	if err == nil && secret && !p.leaving.Load() {
-		p.memory.keep(text, answer)
+		p.memory.keep(questionIn(ctx, text), answer)
 	}
 	return answer, err
 }

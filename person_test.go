@@ -116,7 +116,7 @@ func TestForgottenIsWiped(t *testing.T) {
 		if _, err := p.ask(t.Context(), text, false, false); err != nil {
 			t.Fatal(err)
 		}
-		b := p.memory.secrets[text].answer
+		b := p.memory.secrets[question{text: text}].answer
 		if string(b) != "secret" {
 			t.Fatalf("got %q in memory, want the answer", b)
 		}
@@ -233,6 +233,30 @@ func TestOnTerminal(t *testing.T) {
 	if len(screen) > 0 {
 		t.Errorf("the terminal shows %q, want nothing", screen)
 	}
+}
+
+// Two hosts behind one address put the same question, and get each its own answer.
+func TestSameQuestion(t *testing.T) {
+	p := &person{remembers: true}
+	defer p.forget()
+	vm, container := hopID{"vm", "127.0.0.1", 2222}, hopID{"container", "127.0.0.1", 2223}
+	ask := func(at hopID, want string) {
+		t.Helper()
+		answer, err := askAt(at, p.ask)(t.Context(), askPassword, false, false)
+		if err != nil || string(answer) != want {
+			t.Errorf("%s got %q, %v, want %q", at.alias, answer, err, want)
+		}
+	}
+	for at, answer := range map[hopID]string{vm: "secret of vm", container: "secret of container"} {
+		user := answering(t, map[string]string{": ": answer})
+		ask(at, answer)
+		wantAsked(t, user, at.alias, askPassword)
+	}
+	user := answering(t, map[string]string{": ": "what nobody gave"})
+	p.relogin()
+	ask(vm, "secret of vm")
+	ask(container, "secret of container")
+	wantAsked(t, user, "later")
 }
 
 // askAndTell asks while reconnecting and tells on stdout what came of it.

@@ -306,8 +306,8 @@ func (b *routeBuilder) login(s *config.Settings) *auth.Login {
 	if s.PreferredAuthentications != "" {
 		l.Preferred = strings.Split(s.PreferredAuthentications, ",")
 	}
-	if !s.BatchMode {
-		l.Ask = b.ask
+	if !s.BatchMode && b.ask != nil {
+		l.Ask = askAt(hopID{s.Alias, s.HostName, s.Port}, b.ask)
 	}
 	if l.AgentSocket == "" && runtime.GOOS == "windows" {
 		l.AgentSocket = `\\.\pipe\openssh-ssh-agent`

@@ -1,19 +1,52 @@
 package main
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
 
+	"ssh-stay/auth"
 	"ssh-stay/prompt"
 )
 
-// memory holds the passwords and passphrases that the user gave, by question.
-// The question tells them apart: it names the user and the host, or the key file,
-// and no host can put the question of another.
+// memory holds the passwords and passphrases that the user gave.
 type memory struct {
 	mu      sync.Mutex // guards secrets
-	secrets map[string]*secret
+	secrets map[question]*secret
+}
+
+// question is what an answer is of. Its text names a user and a host, or a key file.
+// A passphrase is of the file, whoever asks; all else is of the one host, since two may
+// put the same question: behind one address, at two ports.
+type question struct {
+	at   hopID // none for a passphrase
+	text string
+}
+
+// hopID is a host that is logged in to.
+type hopID struct {
+	alias, host string
+	port        int
+}
+
+// hopKey is where a context has the hopID of a login.
+type hopKey struct{}
+
+// askAt is ask, of a login there.
+func askAt(at hopID, ask auth.AskFunc) auth.AskFunc {
+	return func(ctx context.Context, text string, echo, confirm bool) ([]byte, error) {
+		return ask(context.WithValue(ctx, hopKey{}, at), text, echo, confirm)
+	}
+}
+
+// questionIn is what somebody asks.
+func questionIn(ctx context.Context, text string) question {
+	if isPassphrase(text) {
+		return question{text: text}
+	}
+	at, _ := ctx.Value(hopKey{}).(hopID)
+	return question{at, text}
 }
 
 type secret struct {
@@ -32,11 +65,11 @@ func (m *memory) begin() {
 }
 
 // drop forgets what was answered to one host, which has denied it.
-func (m *memory) drop(user, host string) {
+func (m *memory) drop(at hopID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for text, s := range m.secrets {
-		if at := user + "@" + host; strings.HasPrefix(text, at+"'s password: ") || strings.HasPrefix(text, "("+at+") ") {
+	for q, s := range m.secrets {
+		if q.at == at && !isPassphrase(q.text) {
 			prompt.Wipe(s.answer)
 			s.answer = nil
 		}
@@ -44,16 +77,16 @@ func (m *memory) drop(user, host string) {
 }
 
 // keep remembers an answer in place of the one before.
-func (m *memory) keep(text string, answer []byte) {
+func (m *memory) keep(q question, answer []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.secrets[text]
+	s := m.secrets[q]
 	if s == nil {
 		s = &secret{}
 		if m.secrets == nil {
-			m.secrets = map[string]*secret{}
+			m.secrets = map[question]*secret{}
 		}
-		m.secrets[text] = s
+		m.secrets[q] = s
 	}
 	prompt.Wipe(s.answer)
 	s.answer = append([]byte{}, answer...)
@@ -66,15 +99,15 @@ func (m *memory) keep(text string, answer []byte) {
 // login: another try counts as a failure at the host. A passphrase, which no host
 // sees, may be used as often as the user once gave it: two hops may take the same
 // key.
-func (m *memory) recall(text string) []byte {
+func (m *memory) recall(q question) []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.secrets[text]
+	s := m.secrets[q]
 	if s == nil || s.answer == nil {
 		return nil
 	}
 	limit := 1
-	if isPassphrase(text) {
+	if isPassphrase(q.text) {
 		limit = s.given
 	}
 	if s.used >= limit {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -35,7 +36,11 @@ func TestAgain(t *testing.T) {
 	defer p.forget()
 	ask := func(text string) {
 		t.Helper()
-		if _, err := p.ask(t.Context(), text, false, false); err != nil {
+		at := hopID{alias: "it"}
+		if strings.Contains(text, "gate.example") {
+			at.alias = "gate"
+		}
+		if _, err := askAt(at, p.ask)(t.Context(), text, false, false); err != nil {
 			t.Fatal(err)
 		}
 	}
