@@ -80,14 +80,20 @@ type SettingsError struct {
 func (e *SettingsError) Error() string { return e.Path + ": " + e.Err.Error() }
 func (e *SettingsError) Unwrap() error { return e.Err }
 
-// PlanEditors finds what to write so that each editor has the settings.
+// PlanEditors finds what to write so that each editor has the settings. A file
+// that several share by a link is written once.
 func PlanEditors(editors []Editor, settings []Setting) (*Plan, error) {
 	plan := &Plan{}
+	seen := map[string]bool{}
 	for _, e := range editors {
 		f, err := openFile(e.File)
 		if err != nil {
 			return nil, err
 		}
+		if seen[f.target] {
+			continue
+		}
+		seen[f.target] = true
 		text, err := editSettings(string(f.text), settings)
 		if err != nil {
 			return nil, &SettingsError{e.File, err}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -186,6 +187,48 @@ func TestEditors(t *testing.T) {
 		os.MkdirAll(filepath.Join(base, "Cursor", "User"), 0o700)
 		if got := Editors(goos, t.TempDir(), folder(base)); len(got) != 1 || got[0].Name != "Cursor" {
 			t.Errorf("%s: got %v, want Cursor's of the environment", goos, got)
+		}
+	}
+}
+
+// TestEditorsOfOneFile: editors that share their settings by a link get one edit.
+func TestEditorsOfOneFile(t *testing.T) {
+	for name, share := range map[string]func(code, cursor string) error{
+		"file": func(code, cursor string) error {
+			if err := errors.Join(os.Mkdir(cursor, 0o700), os.WriteFile(filepath.Join(code, "settings.json"), []byte("{}\n"), 0o600)); err != nil {
+				return err
+			}
+			return os.Symlink(filepath.Join(code, "settings.json"), filepath.Join(cursor, "settings.json"))
+		},
+		"folder, no file yet": func(code, cursor string) error { return os.Symlink(code, cursor) },
+	} {
+		base := t.TempDir()
+		code, cursor := filepath.Join(base, "Code", "User"), filepath.Join(base, "Cursor", "User")
+		err := errors.Join(os.MkdirAll(code, 0o700), os.Mkdir(filepath.Dir(cursor), 0o700))
+		if err == nil {
+			err = share(code, cursor)
+		}
+		if err != nil && runtime.GOOS == "windows" {
+			t.Skip(err) // which lets not everybody make links
+		}
+		editors := Editors("linux", "", func(string) string { return base })
+		if err != nil || len(editors) != 2 {
+			t.Fatalf("%s: got %v, %v, want two editors", name, editors, err)
+		}
+		plan, err := PlanEditors(editors, RemoteSettings(""))
+		if err == nil {
+			err = plan.Apply()
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if again, err := PlanEditors(editors, RemoteSettings("")); err != nil || !again.Empty() {
+			t.Errorf("%s: second time: got %v, want nothing to do", name, err)
+		}
+		info, err := os.Lstat(filepath.Join(cursor, "settings.json"))
+		if name == "file" && (err != nil || info.Mode()&os.ModeSymlink == 0) {
+			t.Errorf("%s: got %v, %v, want the link still", name, info, err)
 		}
 	}
 }
