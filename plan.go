@@ -95,7 +95,7 @@ func (o *proxyOptions) plan(ctx context.Context, log *slog.Logger) (*plan, error
 	}
 	o.quiet.Store(isSilent(s) && o.verbose == 0)
 	s.HostName, s.Port = o.host, o.port
-	b := &routeBuilder{file: o.file, engine: o.engine, path: []string{o.alias}, log: log,
+	b := &routeBuilder{file: o.file, engine: o.engine, log: log,
 		delegated: o.delegated, mayDelegate: map[string]bool{}, ask: o.person.ask, tell: o.person.tell, show: o.person.show,
 		signing: o.person.signing}
 	if s.StayResume != "no" && !o.plain {
@@ -167,7 +167,11 @@ func (b *routeBuilder) build(ctx context.Context, s *config.Settings) (proxy.Dia
 		base, err := b.base(s)
 		return base, nil, err
 	}
-	last, rest := s.Jumps[len(s.Jumps)-1], s.Jumps[:len(s.Jumps)-1]
+	jumps, err := s.ExpandJumps(s.HostName, s.Port)
+	if err != nil {
+		return nil, nil, err
+	}
+	last, rest := jumps[len(jumps)-1], jumps[:len(jumps)-1]
 	q := config.Query{Host: last.Host, User: last.User, Port: last.Port, File: b.file, Engine: b.engine}
 	if len(rest) > 0 {
 		q.Options = []string{"ProxyJump=" + joinJumps(rest)}

@@ -403,6 +403,35 @@ func TestExpandCommand(t *testing.T) {
 	}
 }
 
+// What ssh makes of ProxyJump is a ProxyCommand, whose tokens are those of the host
+// behind (ssh_config(5), OpenSSH 9.2).
+func TestExpandJumps(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config")
+	write(t, file, "Host web\n HostName web.example.org\n Port 2201\n User deploy\n ProxyJump a-%h-%p,%r@jump-%n.example.org:22,[fe80::1%%lo]\nHost bad\n ProxyJump x%x\n")
+	s, err := Resolve(t.Context(), Query{Host: "web", File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.ExpandJumps(s.HostName, s.Port)
+	want := []Jump{{Host: "a-web.example.org-2201"}, {User: "deploy", Host: "jump-web.example.org", Port: 22}, {Host: "fe80::1%lo"}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	if s.Jumps[0].Host != "a-%h-%p" {
+		t.Errorf("Jumps itself is %+v now", s.Jumps)
+	}
+	s, err = Resolve(t.Context(), Query{Host: "bad", File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.ExpandJumps(s.HostName, s.Port); err == nil {
+		t.Errorf("got %+v, want an error for an unknown token", got)
+	}
+	if got, err := (&Settings{Alias: "a", User: "u", Jumps: []Jump{{Host: "%h"}}}).ExpandJumps("$(x)", 22); err == nil {
+		t.Errorf("got %+v, want an error for a bad name", got)
+	}
+}
+
 func TestPrintExplains(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config")
 	write(t, file, "IgnoreUnknown Stay*\nHost h\n  Port 2201\n  StayInterval 9\n")

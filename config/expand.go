@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -265,7 +266,37 @@ func (s *Settings) ExpandCommand(host string, port int) (string, error) {
 			return "", err
 		}
 	}
-	return expand(s.ProxyCommand, func(c byte) (string, error) {
+	return expand(s.ProxyCommand, s.proxyTokens(host, port))
+}
+
+// ExpandJumps is Jumps with their tokens expanded, which are those of a ProxyCommand:
+// that is what ssh makes of ProxyJump. host and port are what the jumps shall reach.
+func (s *Settings) ExpandJumps(host string, port int) ([]Jump, error) {
+	jumps := slices.Clone(s.Jumps)
+	tokens := s.proxyTokens(host, port)
+	for i := range jumps {
+		j := &jumps[i]
+		var err error
+		if strings.Contains(j.Host, "%") {
+			if j.Host, err = expand(j.Host, tokens); err == nil {
+				err = CheckHost(j.Host)
+			}
+		}
+		if err == nil && strings.Contains(j.User, "%") {
+			if j.User, err = expand(j.User, tokens); err == nil {
+				err = CheckUser(j.User)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return jumps, nil
+}
+
+// proxyTokens are those of ProxyCommand and ProxyJump.
+func (s *Settings) proxyTokens(host string, port int) func(c byte) (string, error) {
+	return func(c byte) (string, error) {
 		switch c {
 		case 'h':
 			return host, nil
@@ -279,7 +310,7 @@ func (s *Settings) ExpandCommand(host string, port int) (string, error) {
 			return s.User, CheckUser(s.User)
 		}
 		return "", errUnknownKey
-	})
+	}
 }
 
 // ExpandKnownHostsCommand is the arguments of KnownHostsCommand, with tokens of
