@@ -32,8 +32,11 @@ func newDoctorCommand() *cobra.Command {
 		Long: `Looks at the configuration of a host, at each hop on the way to it, and at the host
 itself, and tells what it finds, with something to paste where there is something to
 mend. It logs in where keys and agent will do, asks nothing, accepts and records no
-host key, and leaves nothing at the far end. Exit status: 0 nothing fails, 1 something
-does, 2 wrong usage.
+host key, and leaves nothing at the far end. Where StayResume is set, it runs a command
+on the host of the relay; and, as all connections through one do, "exit 0" on a jump
+host with OpenSSH before 10.1. A forced command runs in their place.
+
+Exit status: 0 nothing fails, 1 something does, 2 wrong usage.
 
 --idle measures what time of silence connections to the first host of the way
 survive: it keeps six of them silent, each for longer, up to --idle-max.`,

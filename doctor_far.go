@@ -16,10 +16,8 @@ import (
 // relaySpace is what a binary needs with room to spare.
 const relaySpace = 16 << 20
 
-// checkRelay looks whether resume is possible at a host. Where nobody wants it,
-// what is missing is but a note.
+// checkRelay looks whether resume is possible at a host.
 func (x *exam) checkRelay(ctx context.Context, st *station) []doctor.Finding {
-	wanted := x.target().s.StayResume != "no"
 	binaries, err := relay.Binaries()
 	if err != nil {
 		return one(finding(doctor.Warn, "make release    # builds an ssh-stay that carries relays", "%v", err))
@@ -27,14 +25,14 @@ func (x *exam) checkRelay(ctx context.Context, st *station) []doctor.Finding {
 	client := relay.Client{Binaries: binaries, Log: x.build.log}
 	report, err := client.Probe(ctx, st.hop.Exec)
 	if err != nil {
-		return one(x.norelay(wanted, st, fmt.Sprintf("%v%s", err, saidBy(err)), "ssh "+x.sshFlags()+shellWord(st.s.Alias)+" uname    # must run: no ForceCommand, a POSIX shell"))
+		return one(x.norelay(st, fmt.Sprintf("%v%s", err, saidBy(err)), "ssh "+x.sshFlags()+shellWord(st.s.Alias)+" uname    # must run: no ForceCommand, a POSIX shell"))
 	}
-	found := one(x.relayPossible(wanted, st, report))
+	found := one(x.relayPossible(st, report))
 	if report.Kills && report.Loses && !strings.Contains(report.Spares, strconv.Quote(st.s.User)) {
 		found = append(found, finding(doctor.Warn, "ssh "+x.sshFlags()+shellWord(st.s.Alias)+" loginctl enable-linger",
 			"%s ends your processes at logout (KillUserProcesses=yes), a relay with them", st.s.Alias))
 	}
-	return append(found, clientAlive(wanted, st, report.ClientAlive)...)
+	return append(found, clientAlive(st, report.ClientAlive)...)
 }
 
 // saidBy is what the far end said when it could not.
@@ -46,38 +44,33 @@ func saidBy(err error) string {
 }
 
 // norelay says that resume is not possible.
-func (x *exam) norelay(wanted bool, st *station, why, fix string) doctor.Finding {
-	if !wanted {
-		return finding(doctor.Note, "", "StayResume would not be possible at %s: %s", st.s.Alias, why)
-	}
+func (x *exam) norelay(st *station, why, fix string) doctor.Finding {
 	return finding(doctor.Fail, fix, "StayResume is not possible at %s, and sessions go on without: %s", st.s.Alias, why)
 }
 
-func (x *exam) relayPossible(wanted bool, st *station, r *relay.Report) doctor.Finding {
+func (x *exam) relayPossible(st *station, r *relay.Report) doctor.Finding {
 	place, ok := r.Free()
 	at := "ssh " + x.sshFlags() + shellWord(st.s.Alias) + " "
 	switch {
 	case !r.Served:
-		return x.norelay(wanted, st, "no relay for its platform, "+r.Platform, "make release    # builds an ssh-stay that carries relays")
+		return x.norelay(st, "no relay for its platform, "+r.Platform, "make release    # builds an ssh-stay that carries relays")
 	case len(r.Missing) > 0:
-		return x.norelay(wanted, st, "it lacks "+strings.Join(r.Missing, " and "), at+"sudo apt-get install coreutils gzip")
+		return x.norelay(st, "it lacks "+strings.Join(r.Missing, " and "), at+"sudo apt-get install coreutils gzip")
 	case !ok:
 		var why []string
 		for _, p := range r.Places {
 			why = append(why, p.Path+" "+p.Why)
 		}
-		return x.norelay(wanted, st, "no folder for it: "+strings.Join(why, ", "), at+"'mkdir -p -m 700 ~/.cache/ssh-stay && mount | grep noexec'")
+		return x.norelay(st, "no folder for it: "+strings.Join(why, ", "), at+"'mkdir -p -m 700 ~/.cache/ssh-stay && mount | grep noexec'")
 	case place.Free > 0 && place.Free < relaySpace:
-		return x.norelay(wanted, st, fmt.Sprintf("%s has but %d MB free", place.Path, place.Free>>20), at+"df -h "+shellWord(place.Path))
-	case !wanted:
-		return finding(doctor.OK, "", "StayResume would be possible: %s, room in %s", r.Platform, place.Path)
+		return x.norelay(st, fmt.Sprintf("%s has but %d MB free", place.Path, place.Free>>20), at+"df -h "+shellWord(place.Path))
 	}
 	return fine("resume is possible: %s, room in %s", r.Platform, place.Path)
 }
 
 // clientAlive is about probes that sshd sends, and gives a silent client up by.
 // It counts on while the line is down, and so ends what resume would keep.
-func clientAlive(wanted bool, st *station, says map[string]string) []doctor.Finding {
+func clientAlive(st *station, says map[string]string) []doctor.Finding {
 	interval, err := time.ParseDuration(says["clientaliveinterval"] + "s")
 	if err != nil || interval == 0 {
 		return nil
@@ -88,7 +81,7 @@ func clientAlive(wanted bool, st *station, says map[string]string) []doctor.Find
 	}
 	text := fmt.Sprintf("sshd_config of %s: ClientAliveInterval %v, so sshd ends a session whose line is down for %v",
 		st.s.Alias, interval, interval*time.Duration(count))
-	if !wanted || count == 0 {
+	if count == 0 {
 		return one(finding(doctor.Note, "", "%s", text))
 	}
 	return one(finding(doctor.Warn, "# in sshd_config of "+st.s.Alias+"\nClientAliveInterval 0", "%s: the inner one of a resumed session too", text))

@@ -115,12 +115,16 @@ func (x *exam) title(i int) string {
 	return "hop " + x.way[i].s.Alias
 }
 
-// relayAt is the host that a relay is or would be on; negative for none.
+// relayAt is the host that a relay is on; negative for none. Where nobody wants
+// one, no command is run to ask: authorized_keys may have another in its place.
 func (x *exam) relayAt() int {
-	if x.target().s.StayResume == "jump" {
+	switch x.target().s.StayResume {
+	case "target":
+		return len(x.way) - 1
+	case "jump":
 		return len(x.way) - 2
 	}
-	return len(x.way) - 1
+	return -1
 }
 
 func (x *exam) resolve(ctx context.Context) error {

@@ -80,6 +80,30 @@ func TestDoctorLeavesToSSH(t *testing.T) {
 	}
 }
 
+// TestDoctorForced: a key may stand for a command, a deployment say. It is run for
+// those alone who want resume from there.
+func TestDoctorForced(t *testing.T) {
+	c := newClinic(t)
+	ran := filepath.Join(c.client.Dir, "ran")
+	key := c.Key("ed25519")
+	s := c.Sshd(sshtest.SshdConfig{Lines: []string{"RevokedKeys " + c.client.Key.Path + ".pub"}})
+	c.fail(s.Authorize(`command="echo deployed >>` + ran + `" ` + key.Authorized()))
+	c.alias("work", s, "IdentityFile "+key.Path)
+	c.host("gate", sshtest.SshdConfig{})
+	c.alias("behind", s, "IdentityFile "+key.Path, "ProxyJump gate")
+	for _, tc := range []struct{ alias, resume, want string }{
+		{"work", "no", ""}, {"work", "jump", ""}, {"work", "target", "deployed\n"},
+		{"behind", "no", ""}, {"behind", "jump", ""}, {"behind", "target", "deployed\n"},
+	} {
+		os.Remove(ran)
+		found, _ := c.ask("-o", "StayResume="+tc.resume, tc.alias)
+		want(t, found, "target", doctor.OK, "logged in as", "")
+		if text, _ := os.ReadFile(ran); string(text) != tc.want {
+			t.Errorf("%s, StayResume %s: ran %q, want %q", tc.alias, tc.resume, text, tc.want)
+		}
+	}
+}
+
 // TestDoctorHostEnds: an sshd that ends silent connections is no firewall.
 func TestDoctorHostEnds(t *testing.T) {
 	c := newClinic(t)
