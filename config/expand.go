@@ -188,6 +188,16 @@ func expandBoth(s string, env bool, look lookup) (string, error) {
 // expandEnv expands ${ENV} alone.
 func expandEnv(s string) (string, error) { return expandBoth(s, true, nil) }
 
+// Tilde expands ~ and ~user at the start of a path on ssh's command line: ~ is the home
+// that the password database knows.
+func Tilde(path string) (string, error) {
+	var q Query
+	if err := q.fill(); err != nil {
+		return "", err
+	}
+	return tilde(path, q.Home)
+}
+
 // tilde expands ~ and ~user at the start of a path (tilde_expand, misc.c).
 func (e *evaluator) tilde(s string) (string, error) { return tilde(s, e.Home) }
 

@@ -4,6 +4,7 @@
 package wrapper
 
 import (
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -190,12 +191,22 @@ func (l *Line) option(letter byte, value string, c cut) {
 		}
 		s, ok := settings[letter]
 		switch set := s.keyword + "=" + configWord(value); {
+		case letter == 'i' && !isThere(value): // ssh warns, and does without
 		case ok && s.over:
 			l.over = append([]string{set}, l.over...)
 		case ok && (letter == 'i' || l.first(strings.ToLower(s.keyword))):
 			l.Options = append(l.Options, set)
 		}
 	}
+}
+
+// isThere says whether ssh finds a file of its command line.
+func isThere(path string) bool {
+	path, err := config.Tilde(path)
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	return err == nil
 }
 
 // first says whether a keyword has not been set before: ssh does not even look at

@@ -197,7 +197,7 @@ func randomLine(r *rand.Rand) []string {
 	option := func() {
 		values := map[string][]string{
 			"l": {"me", "you", "-x", "--"}, "p": {"22", "2200", "ssh", "0", "x"}, "b": {"127.0.0.1"}, "B": {"lo"}, "c": {"aes128-ctr"},
-			"m": {"hmac-sha2-256"}, "i": {"/etc/hostname", "/etc/group"}, "J": {"gate", "u@gate:22,b", "none", "", ",", "a;b"}, "P": {"tag"},
+			"m": {"hmac-sha2-256"}, "i": {"/etc/hostname", "/etc/group", "/nonexistent", "~/none", ""}, "J": {"gate", "u@gate:22,b", "none", "", ",", "a;b"}, "P": {"tag"},
 			"o": {"User=other", "user you", "Port=77", " port = 78", `"Port" 79`, "ProxyJump=gate", "ProxyCommand=nc %h %p", "ProxyCommand none",
 				"AddressFamily=inet", "BindAddress=127.0.0.2", "IdentityFile=/etc/passwd", `User="quo ted"`, "BatchMode=yes", "#", "ConnectTimeout=5"},
 			"W": {"h:22"}, "L": {"1:h:2"}, "D": {"1080"}, "S": {"none", "/tmp/%n-%h"}, "e": {"none"}, "O": {"check"}, "E": {"/dev/null"}, "Q": {"mac"}, "I": {"/x.so"},
