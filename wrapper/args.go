@@ -45,8 +45,12 @@ func (l *Line) Args(self string, s *config.Settings) []string {
 	if s.ProxyUseFdpass && !left && (!direct || resumes(s)) {
 		add("ProxyUseFdpass=no") // ssh never passes a descriptor to a ProxyJump
 	}
-	if direct && !left && canonicalizes(s) {
+	switch {
+	case left || !canonicalizes(s):
+	case direct:
 		add("CanonicalizeHostname=always")
+	default: // the complete name may be what brings the jump: ssh looked it up before that
+		add("HostName=%s", configWord(strings.ReplaceAll(s.HostName, "%", "%%")))
 	}
 	// Inside a stream that outlives its connection nothing may count its absence.
 	// Debian's ssh counts by itself under BatchMode.

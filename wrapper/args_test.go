@@ -39,6 +39,7 @@ func TestAdditions(t *testing.T) {
 		{"of ours", "ProxyCommand ssh-stay proxy %h %p\nProxyUseFdpass yes\nServerAliveInterval 5", "h", []string{proxy + "'%h' '%p'"}},
 		{"of theirs", "ServerAliveInterval 5", "-oProxyCommand=nc_%h h", []string{proxy + "-o ProxyCommand=nc_'%%h' '%h' '%p'"}},
 		{"complete names", "CanonicalizeHostname yes\nServerAliveInterval 5", "localhost", []string{proxy + "'%h' '%p'", "CanonicalizeHostname=always"}},
+		{"complete names, then a jump", "CanonicalizeHostname yes\nServerAliveInterval 5\nMatch canonical\n ProxyJump g", "localhost", []string{proxy + "'%h' '%p'", "HostName=localhost"}},
 		{"as typed", "CanonicalizeHostname no\nServerAliveInterval 5", "localhost", []string{proxy + "'%h' '%p'"}},
 		{"verbose", "ServerAliveInterval 5", "-vv h", []string{proxy + "-o LogLevel=DEBUG2 -v '%h' '%p'"}},
 		{"quiet", "ServerAliveInterval 5", "-vq h", []string{proxy + "-o LogLevel=QUIET '%h' '%p'"}},
