@@ -296,6 +296,8 @@ func setupHints(err error) []string {
 		return []string{"take the Stay keywords out of it first, or put at its top: IgnoreUnknown Stay*"}
 	case errors.As(err, &refused):
 		return []string{"ssh -G HOST tells the same; mend the config first"}
+	case errors.As(err, &passing) && passing.Host == "*":
+		return []string{"name the hosts that it is for: ssh-stay setup HOST..."}
 	case errors.As(err, &passing):
 		return []string{"leave it out: ssh-stay setup '*' '!" + passing.Host + "'"}
 	case errors.As(err, &canonical):
@@ -306,6 +308,8 @@ func setupHints(err error) []string {
 		return []string{"leave the host out: '!" + address.Host + "'", fmt.Sprintf("or under \"Host %s\": %s no", address.Host, address.Keyword)}
 	case errors.As(err, &shared):
 		return []string{fmt.Sprintf("above, under \"Host %s\": ControlPath ~/.ssh/cm-%%n-%%C", shared.Host), "or leave the host out: '!" + shared.Host + "'"}
+	case errors.Is(err, setup.ErrIndirect) && errors.As(err, &changed):
+		return []string{fmt.Sprintf("above, under \"Host %s\": ProxyUseFdpass no", changed.Host)}
 	case errors.As(err, &changed):
 		return []string{"leave it out, if it is one of the patterns: '!" + changed.Host + "'"}
 	}

@@ -34,6 +34,9 @@ func TestSetupHints(t *testing.T) {
 		{&setup.ForeignFileError{Path: "/own", Other: config + ".gone"}, []string{`that config is gone, so: rm "/own"`}},
 		{&setup.ProgramError{Path: "/p", Missing: true}, []string{"name the ssh-stay that ssh shall run: --program PATH"}},
 		{&setup.SharedSocketError{Host: "b", Other: "a", Path: "/s"}, []string{`above, under "Host b": ControlPath ~/.ssh/cm-%n-%C`, "or leave the host out: '!b'"}},
+		{&setup.PassingError{Host: "*.corp"}, []string{"leave it out: ssh-stay setup '*' '!*.corp'"}},
+		{&setup.PassingError{Host: "*"}, []string{"name the hosts that it is for: ssh-stay setup HOST..."}},
+		{&setup.ChangedHostError{Host: "*.corp", Err: setup.ErrIndirect}, []string{`above, under "Host *.corp": ProxyUseFdpass no`}},
 		{&setup.AddressError{Host: "b", Keyword: "CheckHostIP"}, []string{"leave the host out: '!b'", `or under "Host b": CheckHostIP no`}},
 		{&setup.AddressError{Host: "*", Keyword: "CheckHostIP"}, []string{"at the top of the config: CheckHostIP no"}},
 	} {

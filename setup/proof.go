@@ -57,9 +57,11 @@ func (e *ChangedHostError) Error() string {
 }
 func (e *ChangedHostError) Unwrap() error { return e.Err }
 
-// PassingError is a host that was asked for, whose ProxyCommand passes a file
-// descriptor: ssh-stay cannot stand between.
-type PassingError struct{ Host string }
+// PassingError is a host that was asked for, or hosts that only a pattern names,
+// whose ProxyCommand passes a file descriptor: ssh-stay cannot stand between.
+type PassingError struct {
+	Host string // or pattern; "*" for any that no line mentions
+}
 
 func (e *PassingError) Error() string {
 	return e.Host + ": its ProxyCommand passes a file descriptor (ProxyUseFdpass yes)"
@@ -93,8 +95,9 @@ type proof struct {
 	names []string
 	notes []string
 
-	requested map[string]bool // names that the user gave
-	old       []answer        // by name
+	requested map[string]bool   // names that the user gave
+	invented  map[string]string // names that nobody did, and the pattern that each stands for
+	old       []answer          // by name
 }
 
 // answer is what `ssh -G` and ssh-stay make of a host.
@@ -111,7 +114,7 @@ func (s *Setup) newProof(ctx context.Context, t *texts, r *rendering) (*proof, e
 	if err != nil {
 		return nil, err
 	}
-	p := &proof{s: s, t: t, r: r, dir: dir, requested: map[string]bool{}}
+	p := &proof{s: s, t: t, r: r, dir: dir, requested: map[string]bool{}, invented: map[string]string{}}
 	sc := &scan{home: s.Home, seen: map[string]bool{t.config.path: true}}
 	for _, st := range r.stanzas {
 		sc.name(st.pattern)
@@ -124,6 +127,11 @@ func (s *Setup) newProof(ctx context.Context, t *texts, r *rendering) (*proof, e
 	r.ignored = sc.ignored
 	p.pick(sc)
 	p.leaveOut(sc.passing)
+	if sc.fdpass {
+		for _, patterns := range sc.jumps {
+			r.mayJump(patterns)
+		}
+	}
 	base := t.base
 	if err := p.write("old", base); err != nil {
 		return nil, errors.Join(err, p.close())
@@ -152,11 +160,18 @@ func (s *Setup) system() string {
 	return s.System
 }
 
-// pick chooses the names to ask about: one that no line mentions, and those that
-// lines do.
+// pick chooses the names to ask about: one that no line mentions, those that
+// lines do, and one for each pattern. What is invented must not be written.
 func (p *proof) pick(sc *scan) {
 	any := "stay" + strings.ToLower(rand.Text()[:10])
-	all := append([]string{any, any + ".invalid"}, append(sc.names, sc.samples...)...)
+	all := append([]string{any, any + ".invalid"}, sc.names...)
+	p.invented[any], p.invented[any+".invalid"] = "*", "*"
+	for _, pat := range sc.samples {
+		if n := example(pat, all); !slices.Contains(all, n) {
+			p.invented[n] = pat
+			all = append(all, n)
+		}
+	}
 	for _, n := range all {
 		if config.CheckHost(n) == nil && !slices.Contains(p.names, n) {
 			p.names = append(p.names, n)
@@ -256,11 +271,15 @@ func (p *proof) learn(name string, a answer) error {
 		return nil
 	}
 	s := a.settings
+	_, invented := p.invented[name]
 	switch {
-	case s.ProxyUseFdpass && s.ProxyCommand != "" && (p.requested[name] || name == p.names[0]):
-		return &PassingError{name}
+	case s.ProxyUseFdpass && s.ProxyCommand != "" && (p.requested[name] || invented):
+		return &PassingError{p.known(name)}
 	case s.ProxyUseFdpass && s.ProxyCommand != "":
 		p.pass(name)
+	case s.ProxyUseFdpass && len(s.Jumps) > 0 && p.r.keepsFromPassing(name):
+	case s.ProxyUseFdpass && len(s.Jumps) > 0 && invented:
+		p.r.mayJump([]string{"*"}) // by lines that the scan has not understood
 	case s.ProxyUseFdpass && len(s.Jumps) > 0:
 		p.r.jumping = append(p.r.jumping, name)
 	case a.direct() && a.lines["canonicalizehostname"] == "true":
@@ -268,6 +287,9 @@ func (p *proof) learn(name string, a answer) error {
 	}
 	return nil
 }
+
+// known is a name, or the pattern that an invented one stands for.
+func (p *proof) known(name string) string { return cmp.Or(p.invented[name], name) }
 
 // direct says that ssh itself dials the host.
 func (a answer) direct() bool {
@@ -283,12 +305,7 @@ func (p *proof) inside(name string, a answer) bool {
 		names = append(names, a.lines["hostname"])
 	}
 	for _, st := range p.r.stanzas {
-		list := []string{st.pattern}
-		for _, x := range append(slices.Clone(st.except), p.r.passing...) {
-			if x != st.pattern {
-				list = append(list, "!"+x)
-			}
-		}
+		list := p.r.hosts(st)
 		if slices.ContainsFunc(names, func(n string) bool { return pattern.MatchList(n, list) }) {
 			return true
 		}
@@ -333,6 +350,8 @@ func (p *proof) compareRoute(name string, old, now answer) error {
 		return &ChangedHostError{Host: name, Keyword: key + " behind ours", Old: from, New: to}
 	}
 	switch {
+	case is.ProxyUseFdpass && len(is.Jumps) > 0 && now.lines["proxyjump"] == "": // hidden, so that it is for us
+		return &ChangedHostError{Host: p.known(name), Err: ErrIndirect}
 	case was == nil:
 		return nil
 	case was.ProxyCommand != is.ProxyCommand:

@@ -12,17 +12,20 @@ import (
 type scan struct {
 	home    string
 	names   []string   // hosts to ask about, those without wildcards first
-	samples []string   // names made of the patterns
+	samples []string   // patterns, to ask about a name made of each
 	ignored []string   // patterns of IgnoreUnknown
 	passing [][]string // patterns of Host blocks whose own ProxyCommand passes descriptors
+	jumps   [][]string // patterns of blocks with a ProxyJump
+	fdpass  bool       // hosts that no line names may have ProxyUseFdpass yes
 
 	seen  map[string]bool
 	block block
 }
 
 type block struct {
-	patterns        []string
-	command, fdpass bool
+	patterns              []string // of its Host line
+	reach                 []string // of hosts that it may be for; none where those are asked about by name
+	command, jump, fdpass bool
 }
 
 // Hosts are the names that the lines of a user's config mention, without patterns,
@@ -56,7 +59,10 @@ func (s *scan) file(path string, depth int) {
 // text reads one file's lines; dir is where the system's relative includes are.
 func (s *scan) text(text, dir string, depth int) {
 	outer := s.block
-	s.block = block{}
+	s.block = block{reach: outer.reach}
+	if depth == 0 {
+		s.block.reach = []string{"*"}
+	}
 	for line := range strings.Lines(text) {
 		words := fields(line)
 		if len(words) < 2 || strings.HasPrefix(words[0], "#") {
@@ -66,7 +72,7 @@ func (s *scan) text(text, dir string, depth int) {
 		switch strings.ToLower(words[0]) {
 		case "host":
 			s.end()
-			s.block.patterns = args
+			s.block.patterns, s.block.reach = args, args
 			for _, p := range args {
 				s.name(strings.TrimPrefix(p, "!"))
 			}
@@ -81,6 +87,8 @@ func (s *scan) text(text, dir string, depth int) {
 			s.ignore(args[0])
 		case "proxycommand":
 			s.block.command = !strings.EqualFold(args[0], "none")
+		case "proxyjump":
+			s.block.jump = !strings.EqualFold(args[0], "none")
 		case "proxyusefdpass":
 			s.block.fdpass = strings.EqualFold(args[0], "yes") || strings.EqualFold(args[0], "true")
 		}
@@ -91,35 +99,61 @@ func (s *scan) text(text, dir string, depth int) {
 
 // end closes a block.
 func (s *scan) end() {
-	if s.block.command && s.block.fdpass && len(s.block.patterns) > 0 {
-		s.passing = append(s.passing, s.block.patterns)
+	b := s.block
+	if b.command && b.fdpass && len(b.patterns) > 0 {
+		s.passing = append(s.passing, b.patterns)
 	}
+	if b.jump && len(b.reach) > 0 {
+		s.jumps = append(s.jumps, b.reach)
+	}
+	s.fdpass = s.fdpass || b.fdpass && slices.ContainsFunc(b.reach, isWild)
 	s.block = block{}
 }
 
+// match takes any host for one that the block may be for, unless the line says
+// which, by patterns of what the user types, or by names.
 func (s *scan) match(args []string) {
+	s.block.reach = []string{"*"}
 	for i := 0; i+1 < len(args); i++ {
-		switch strings.ToLower(args[i]) {
-		case "host", "originalhost":
-			for _, p := range strings.Split(args[i+1], ",") {
-				s.name(strings.TrimPrefix(p, "!"))
-			}
+		key := strings.ToLower(args[i])
+		if key != "host" && key != "originalhost" {
+			continue
+		}
+		list := strings.Split(args[i+1], ",")
+		for _, p := range list {
+			s.name(strings.TrimPrefix(p, "!"))
+		}
+		if key == "originalhost" {
+			s.block.reach = list
+		} else if !slices.ContainsFunc(list, isWild) {
+			s.block.reach = nil
 		}
 	}
 }
 
+func isWild(p string) bool { return strings.ContainsAny(p, "*?") }
+
 func (s *scan) name(p string) {
 	list := &s.names
-	if strings.ContainsAny(p, "*?") {
-		p, list = example(p), &s.samples
+	if isWild(p) {
+		list = &s.samples
 	}
 	if p != "" && !slices.Contains(*list, p) && len(*list) <= maxHosts {
 		*list = append(*list, p)
 	}
 }
 
-// example is a name that a pattern matches.
-func example(p string) string { return strings.NewReplacer("*", "x", "?", "x").Replace(p) }
+// example is a name that a pattern matches, and none of the names, where one of
+// three is.
+func example(p string, names []string) (name string) {
+	for _, c := range []string{"x", "y", "z"} {
+		name = strings.NewReplacer("*", c, "?", c).Replace(p)
+		if !slices.Contains(names, name) {
+			break
+		}
+	}
+	return name
+}
 
 func (s *scan) ignore(list string) {
 	for _, p := range strings.Split(list, ",") {

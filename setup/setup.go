@@ -73,7 +73,7 @@ func (s *Setup) Plan(ctx context.Context, c Change) (*Plan, error) {
 
 // install renders the stanzas, and asks ssh what comes of them.
 func (s *Setup) install(ctx context.Context, t *texts, stanzas []stanza, command string) (*Plan, error) {
-	r := &rendering{stanzas: stanzas, command: command, config: t.config.path, created: t.created}
+	r := &rendering{stanzas: stanzas, command: command, config: t.config.path, created: t.created, jumps: [][]string{nil}}
 	p, err := s.newProof(ctx, t, r)
 	if err != nil {
 		return nil, err

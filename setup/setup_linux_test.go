@@ -36,6 +36,13 @@ func isRefused(err error) bool  { return as[*RefusedConfigError](err) }
 func isForeign(err error) bool  { return as[*ForeignFileError](err) }
 func isReadOnly(err error) bool { return as[*ReadOnlyError](err) }
 
+func isPassing(host string) func(error) bool {
+	return func(err error) bool {
+		passing, ok := errors.AsType[*PassingError](err)
+		return ok && passing.Host == host
+	}
+}
+
 // bench is a home with one of the samples in it.
 type bench struct {
 	*testing.T

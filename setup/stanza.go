@@ -114,8 +114,10 @@ type rendering struct {
 
 	ignored []string // patterns of the user's IgnoreUnknown lines, which ours hides
 	passing []string // hosts whose own ProxyCommand passes descriptors: left out
-	jumping []string // hosts that ask for both ProxyUseFdpass and ProxyJump
 	lenient bool     // the config has Stay keywords, which pass because of ours
+
+	jumping []string   // hosts that ask for both ProxyUseFdpass and ProxyJump, which jumps are not for
+	jumps   [][]string // lists of patterns of hosts that may; the first has none of !
 }
 
 const (
@@ -136,10 +138,7 @@ func (r *rendering) text() string {
 	if r.lenient || slices.ContainsFunc(r.stanzas, stanza.hasKeywords) {
 		b.WriteString("IgnoreUnknown " + strings.Join(r.ignores(), ",") + "\n")
 	}
-	if len(r.jumping) > 0 {
-		// ssh itself passes no descriptor over a ProxyJump; ours could not.
-		b.WriteString("\nHost " + strings.Join(r.jumping, " ") + "\n    ProxyUseFdpass no\n")
-	}
+	b.WriteString(r.jumpBlocks())
 	for i, s := range r.stanzas {
 		b.WriteString("\n" + stanzaPrefix + s.arguments() + "\n")
 		b.WriteString(r.block(s, r.stanzas[:i]))
@@ -163,13 +162,19 @@ func (r *rendering) ignores() []string {
 	return list
 }
 
-func (r *rendering) block(s stanza, before []stanza) string {
+// hosts are the patterns of a stanza's Host line.
+func (r *rendering) hosts(s stanza) []string {
 	hosts := []string{s.pattern}
 	for _, p := range append(slices.Clone(s.except), r.passing...) {
 		if p != s.pattern {
 			hosts = append(hosts, "!"+p)
 		}
 	}
+	return hosts
+}
+
+func (r *rendering) block(s stanza, before []stanza) string {
+	hosts := r.hosts(s)
 	block := "Host " + strings.Join(hosts, " ") + "\n    ProxyCommand " + r.command + "\n"
 	if s.interval != "" {
 		block += "    StayInterval " + s.interval + "\n"
