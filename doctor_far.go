@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -32,7 +34,7 @@ func (x *exam) checkRelay(ctx context.Context, st *station) []doctor.Finding {
 		found = append(found, finding(doctor.Warn, "ssh "+x.sshFlags()+shellWord(st.s.Alias)+" loginctl enable-linger",
 			"%s ends your processes at logout (KillUserProcesses=yes), a relay with them", st.s.Alias))
 	}
-	return append(found, clientAlive(st, report.ClientAlive)...)
+	return append(found, x.clientAlive(st, report.ClientAlive)...)
 }
 
 // saidBy is what the far end said when it could not.
@@ -69,22 +71,44 @@ func (x *exam) relayPossible(st *station, r *relay.Report) doctor.Finding {
 }
 
 // clientAlive is about probes that sshd sends, and gives a silent client up by.
-// It counts on while the line is down, and so ends what resume would keep.
-func clientAlive(st *station, says map[string]string) []doctor.Finding {
-	interval, err := time.ParseDuration(says["clientaliveinterval"] + "s")
-	if err != nil || interval == 0 {
+// It counts on while the line is down, and so ends the inner session, which is
+// with the same sshd where the relay is on the target: what a jump host ends is
+// but a way to the relay, and made again.
+func (x *exam) clientAlive(st *station, says map[string]string) []doctor.Finding {
+	interval, err := sshdTime(says["clientaliveinterval"])
+	if err != nil || interval == 0 || x.target().s.StayResume != "target" {
 		return nil
 	}
 	count, err := strconv.Atoi(says["clientalivecountmax"])
 	if err != nil {
 		count = 3 // sshd_config(5)
 	}
-	text := fmt.Sprintf("sshd_config of %s: ClientAliveInterval %v, so sshd ends a session whose line is down for %v",
-		st.s.Alias, interval, interval*time.Duration(count))
-	if count == 0 {
-		return one(finding(doctor.Note, "", "%s", text))
+	if count <= 0 {
+		return nil // it probes, and ends nothing
 	}
-	return one(finding(doctor.Warn, "# in sshd_config of "+st.s.Alias+"\nClientAliveInterval 0", "%s: the inner one of a resumed session too", text))
+	return one(finding(doctor.Warn, "# in sshd_config of "+st.s.Alias+"\nClientAliveInterval 0",
+		"sshd_config of %s: ClientAliveInterval %v, so sshd ends a session whose line is down for %v: the inner one of a resumed session too",
+		st.s.Alias, interval, interval*time.Duration(count)))
+}
+
+// sshdTime parses TIME FORMATS of sshd_config(5): 300, 1h30m, 2w. As in sshd it is
+// no more than an int holds of seconds.
+func sshdTime(text string) (time.Duration, error) {
+	bad := fmt.Errorf("no time of sshd_config: %q", text)
+	text = strings.ToLower(text)
+	if !regexp.MustCompile(`^([0-9]+[smhdw]?)+$`).MatchString(text) {
+		return 0, bad
+	}
+	units := map[string]int{"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+	total := 0
+	for _, m := range regexp.MustCompile(`([0-9]+)(.?)`).FindAllStringSubmatch(text, -1) {
+		n, err := strconv.ParseInt(m[1], 10, 32)
+		if err != nil || int(n) > (math.MaxInt32-total)/units[m[2]] {
+			return 0, bad
+		}
+		total += int(n) * units[m[2]]
+	}
+	return time.Duration(total) * time.Second, nil
 }
 
 // checkIdle measures the life of silent connections to the first host.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -392,13 +393,53 @@ func TestDoctorFar(t *testing.T) {
 			t.Errorf("%+v: got %+v", tc.report, f)
 		}
 	}
-	alive := map[string]string{"clientaliveinterval": "60", "clientalivecountmax": "5"}
-	if f := clientAlive(st, alive); len(f) != 1 || f[0].Level != doctor.Warn || !strings.Contains(f[0].What, "down for 5m0s") || f[0].Fix == "" {
-		t.Errorf("got %+v", f)
+}
+
+// TestDoctorClientAlive: what sshd would end, as sshd_config says it.
+func TestDoctorClientAlive(t *testing.T) {
+	for _, tc := range []struct{ resume, interval, count, want string }{
+		{"target", "60", "5", "ClientAliveInterval 1m0s, so sshd ends a session whose line is down for 5m0s: the inner one "},
+		{"target", "5m", "", "ClientAliveInterval 5m0s, so sshd ends a session whose line is down for 15m0s"},
+		{"target", "30s", "3", "down for 1m30s"},
+		{"target", "1H", "1", "down for 1h0m0s"},
+		{"target", "1d1w2", "1", "down for 192h0m2s"},
+		{"target", "1m30", "1", "down for 1m30s"},
+		{"target", "0", "3", ""},
+		{"target", "", "3", ""},
+		{"target", "60", "0", ""}, // sshd_config(5): no end
+		{"target", "1x", "3", ""},
+		{"target", "-1", "3", ""},
+		{"target", "2147483648", "1", ""},
+		{"target", "2147483647s1", "1", ""},
+		{"target", "99999w", "1", ""},
+		{"jump", "60", "5", ""}, // it ends a way to the relay, no session
+	} {
+		target := &station{s: &config.Settings{Alias: "far", StayResume: tc.resume}}
+		x := &exam{doctorOptions: &doctorOptions{}, way: []*station{{s: &config.Settings{Alias: "gate", StayResume: "no"}}, target}}
+		found := x.clientAlive(x.way[x.relayAt()], map[string]string{"clientaliveinterval": tc.interval, "clientalivecountmax": tc.count})
+		switch {
+		case tc.want == "" && found != nil:
+			t.Errorf("%+v: got %+v, want nothing", tc, found)
+		case tc.want != "" && (len(found) != 1 || found[0].Level != doctor.Warn || found[0].Fix == "" || !strings.Contains(found[0].What, tc.want)):
+			t.Errorf("%+v: got %+v", tc, found)
+		}
 	}
-	if f := clientAlive(st, map[string]string{"clientaliveinterval": "0"}); f != nil {
-		t.Errorf("got %+v", f)
+}
+
+// FuzzSSHDTime: foreign words are a time that sshd takes, or none.
+func FuzzSSHDTime(f *testing.F) {
+	for _, seed := range []string{"300", "5m", "1h30m", "2W", "1m30", "", "m", "1x", "-1", "2147483648", "99999w", "\xff"} {
+		f.Add(seed)
 	}
+	f.Fuzz(func(t *testing.T, text string) {
+		d, err := sshdTime(text)
+		if err != nil && d != 0 || d < 0 || d > math.MaxInt32*time.Second || d%time.Second != 0 {
+			t.Fatalf("%q: got %v, %v", text, d, err)
+		}
+		if again, failed := sshdTime(fmt.Sprint(int(d / time.Second))); again != d || failed != nil {
+			t.Errorf("%q: got %v, then %v, %v", text, d, again, failed)
+		}
+	})
 }
 
 // TestDoctorAddresses: ssh goes on to the next address of a name, after a while.

@@ -22,8 +22,9 @@ type Report struct {
 	Spares string // whom it spares, as logind lists them
 	Loses  bool   // the user does not linger: what leaves the login's session ends too
 
-	// ClientAlive is what sshd_config says there, keywords in lower case:
-	// clientaliveinterval and clientalivecountmax. Empty where it cannot be read.
+	// ClientAlive is what sshd_config says there for all users, keywords in lower
+	// case: clientaliveinterval and clientalivecountmax. The values are as they
+	// were written, 300 or 5m. Empty where it cannot be read.
 	ClientAlive map[string]string
 }
 
@@ -89,9 +90,13 @@ func (c *Client) take(r *Report, a answer) {
 	case "linger":
 		r.Loses = a.text == "b false"
 	case "sshd":
-		name, value, _ := strings.Cut(a.text, " ")
-		if name = strings.ToLower(name); r.ClientAlive[name] == "" {
-			r.ClientAlive[name] = value
+		// A comment or a CR may follow the value, = and blanks go before it.
+		words := strings.FieldsFunc(a.text, func(c rune) bool { return strings.ContainsRune(" \t\r\"=", c) })
+		if len(words) < 2 {
+			return
+		}
+		if name := strings.ToLower(words[0]); r.ClientAlive[name] == "" {
+			r.ClientAlive[name] = words[1]
 		}
 	}
 }
@@ -143,9 +148,14 @@ bus() {
 l=org.freedesktop.login1;
 k=$(bus $l /org/freedesktop/login1 $l.Manager KillUserProcesses KillExcludeUsers) && say kill $k;
 k=$(bus $l /org/freedesktop/login1/user/self $l.User Linger) && say linger $k;
-alive() { grep -i "^[[:blank:]]*clientalive" | while read -r k v; do say sshd $k $v; done; };
+alive() {
+	grep -iE "^[[:blank:]]*(clientalive|match)" | while read -r k v; do
+		case $k in [Mm]*) break;; esac;
+		say sshd "$k" "$v";
+	done;
+};
 c=$(PATH=$PATH:/usr/sbin:/sbin sshd -T 2>/dev/null </dev/null);
 if [ -n "$c" ]; then echo "$c" | alive;
-else cat /etc/ssh/sshd_config.d/*.conf /etc/ssh/sshd_config 2>/dev/null | alive; fi;
+else for c in /etc/ssh/sshd_config.d/*.conf /etc/ssh/sshd_config; do [ -r "$c" ] && alive <"$c"; done; fi;
 say done;`)
 }

@@ -114,6 +114,36 @@ func TestProbeAsks(t *testing.T) {
 	}
 }
 
+// TestProbeReads has files of sshd's that sshd itself does not read for us, as for
+// all users but root. A Match block ends with its file.
+func TestProbeReads(t *testing.T) {
+	r := sshtest.For(t)
+	etc, bin := t.TempDir(), t.TempDir()
+	must(t, os.Mkdir(filepath.Join(etc, "sshd_config.d"), 0o755))
+	must(t, os.WriteFile(filepath.Join(bin, "sshd"), []byte("#!/bin/sh\nexit 1\n"), 0o700))
+	force := "ForceCommand " + r.Peer("unshare") + ` -m sh -c "mount --bind ` + etc + ` /etc/ssh && exec sh -c \"\$SSH_ORIGINAL_COMMAND\""`
+	f := newHost(t, hostConfig{env: "PATH=" + bin + ":/usr/bin:/bin", lines: []string{force}})
+	const interval, count = "clientaliveinterval", "clientalivecountmax"
+	for _, tc := range []struct {
+		part, main string
+		want       map[string]string
+	}{
+		{"", "ClientAliveInterval 5m\nClientAliveCountMax 4\n", map[string]string{interval: "5m", count: "4"}},
+		{"", "\tclientaliveinterval\t300\t# five * minutes\r\n", map[string]string{interval: "300"}},
+		{"", "ClientAliveInterval=300\nClientAliveCountMax = \"4\"\n", map[string]string{interval: "300", count: "4"}},
+		{"", "#ClientAliveInterval 9\nClientAliveInterval 30s\nClientAliveInterval 9\n", map[string]string{interval: "30s"}},
+		{"", "Port 22\nmatch User guest\n\tClientAliveInterval 9\n", map[string]string{}},
+		{"Match User guest\nClientAliveInterval 9\n", "ClientAliveInterval 1h\n", map[string]string{interval: "1h"}},
+		{"ClientAliveInterval 7\n", "ClientAliveInterval 9\nClientAliveCountMax\n", map[string]string{interval: "7"}},
+	} {
+		must(t, os.WriteFile(filepath.Join(etc, "sshd_config.d", "a.conf"), []byte(tc.part), 0o644))
+		must(t, os.WriteFile(filepath.Join(etc, "sshd_config"), []byte(tc.main), 0o644))
+		if got := probe(t, f).ClientAlive; !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%q and %q: got %v, want %v", tc.part, tc.main, got, tc.want)
+		}
+	}
+}
+
 // TestProbeFails: no command, another command, and one that does not end.
 func TestProbeFails(t *testing.T) {
 	for _, tc := range []struct{ line, want string }{
