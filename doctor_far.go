@@ -117,7 +117,7 @@ func (x *exam) checkIdle(ctx context.Context) []doctor.Finding {
 	m := &doctor.Idle{Max: x.idleMax, Said: x.said, Dial: func(ctx context.Context) (doctor.Flow, error) { return x.quiet(ctx, st) }}
 	life, err := m.Run(ctx)
 	if err != nil {
-		return one(finding(doctor.Fail, "ssh-stay doctor "+x.sshFlags()+shellWord(x.alias), "%v", err))
+		return one(x.unmeasured(life, err))
 	}
 	interval := life.Interval()
 	switch {
@@ -137,11 +137,19 @@ func (x *exam) checkIdle(ctx context.Context) []doctor.Finding {
 	return one(finding(doctor.Warn, under(hosts, fix), "%s: %v: StayInterval %d", st.s.Alias, life, int(interval/time.Second)))
 }
 
+// unmeasured is an end before the longest silence, with what was measured until
+// then.
+func (x *exam) unmeasured(life doctor.Lifetime, err error) doctor.Finding {
+	fix := "ssh-stay doctor " + x.sshFlags() + shellWord(x.alias)
+	if life.Lived > 0 {
+		return finding(doctor.Fail, fix, "%s: %v, and it was not measured further: %v", x.way[0].s.Alias, life, err)
+	}
+	return finding(doctor.Fail, fix, "%v", err)
+}
+
 // quiet logs in at the first host once more, by a connection that nothing probes,
 // neither SSH nor TCP.
 func (x *exam) quiet(ctx context.Context, st *station) (doctor.Flow, error) {
-	ctx, cancel := context.WithTimeout(ctx, x.limit(st.s))
-	defer cancel()
 	x.person.memory.begin()
 	silent := *st.s
 	silent.TCPKeepAlive = false
@@ -153,7 +161,7 @@ func (x *exam) quiet(ctx context.Context, st *station) (doctor.Flow, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := hop.Dial(ctx, leg.Hop, hopDial(base, leg.Host, leg.Port))
+	h, err := x.login(ctx, st.s, leg.Hop, hopDial(base, leg.Host, leg.Port))
 	if err != nil {
 		return nil, err
 	}

@@ -28,9 +28,6 @@ const (
 	maxAddresses = 8
 )
 
-// errLate is the cause of a login that took too long.
-var errLate = errors.New("no answer in time")
-
 // checkNames resolves the first host of the way and connects to each address.
 func (x *exam) checkNames(ctx context.Context) []doctor.Finding {
 	s := x.way[0].s
@@ -141,13 +138,10 @@ func (x *exam) visit(ctx context.Context, i int) []doctor.Finding {
 	if err != nil {
 		return one(x.failed(st.s.Alias, err))
 	}
-	limit := x.limit(st.s)
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: %v", errLate, limit))
-	defer cancel()
 	var tap *doctor.Tap
 	var reached time.Duration
 	start := time.Now()
-	st.hop, err = hop.Dial(ctx, leg.Hop, func(ctx context.Context) (net.Conn, error) {
+	st.hop, err = x.login(ctx, st.s, leg.Hop, func(ctx context.Context) (net.Conn, error) {
 		c, err := below(ctx, leg.Host, leg.Port)
 		if err != nil {
 			return nil, err
@@ -213,6 +207,8 @@ func (x *exam) welcome(ctx context.Context, st *station, tap *doctor.Tap, took t
 		fine("algorithms %s, %s, %s", algs.KeyExchange, algs.HostKey, algs.Write.Cipher),
 		fine("logged in as %s in %v", st.s.User, rounded(took)),
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, pingLimit, fmt.Errorf("%w: %v", errLate, pingLimit))
+	defer cancel()
 	const pings = 5
 	var trips []time.Duration
 	for range pings {
@@ -225,8 +221,8 @@ func (x *exam) welcome(ctx context.Context, st *station, tap *doctor.Tap, took t
 	slices.Sort(trips)
 	found = append(found, fine("round trip %v, median of %d probes", rounded(trips[pings/2]), pings))
 	// A login of ours may consist of small packets alone, and one of ssh's does not.
-	large, cancel := context.WithTimeout(ctx, connectLimit)
-	defer cancel()
+	large, stop := context.WithTimeout(ctx, connectLimit)
+	defer stop()
 	if _, err := st.hop.Ping(large, largeProbe); errors.Is(err, context.DeadlineExceeded) {
 		return append(found, lostLarge(st.s, "probes, but not one of 4 KiB:"))
 	} else if err != nil {

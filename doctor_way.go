@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"strings"
@@ -17,10 +19,15 @@ import (
 )
 
 const (
-	// loginLimit bounds the dial and the login of one host where nobody is asked,
-	// askLimit where somebody is.
-	loginLimit = 15 * time.Second
+	// reachLimit bounds the dial and the key exchange of one host where nobody is
+	// asked, askLimit where somebody may be, by a ProxyCommand. The login itself
+	// may take loginGrace besides.
+	reachLimit = 15 * time.Second
 	askLimit   = 3 * time.Minute
+	// pingLimit bounds all that is asked of a host after the login.
+	pingLimit = 15 * time.Second
+	// idleGrace is what --idle may take beyond its logins and the silence.
+	idleGrace = 30 * time.Second
 )
 
 // exam is what the checks of one `ssh-stay doctor` share.
@@ -84,13 +91,9 @@ func (x *exam) checks(ctx context.Context) []doctor.Check {
 		doctor.Check{Name: "settings", Run: x.checkSettings},
 		doctor.Check{Name: "keys", Run: x.checkKeys},
 		doctor.Check{Name: "names", Run: x.checkNames})
-	limit := loginLimit + 10*time.Second
-	if x.ask {
-		limit = askLimit + 10*time.Second
-	}
 	needs := "names"
 	for i := range x.way {
-		c := doctor.Check{Name: x.title(i), Needs: []string{needs}, Limit: limit}
+		c := doctor.Check{Name: x.title(i), Needs: []string{needs}, Limit: x.loginLimit(x.way[i].s) + pingLimit + 10*time.Second}
 		c.Run = func(ctx context.Context) []doctor.Finding { return x.visit(ctx, i) }
 		checks, needs = append(checks, c), c.Name
 	}
@@ -100,7 +103,8 @@ func (x *exam) checks(ctx context.Context) []doctor.Check {
 		checks = append(checks, c)
 	}
 	if x.idle {
-		checks = append(checks, doctor.Check{Name: "idle", Needs: []string{x.title(0)}, Run: x.checkIdle, Limit: x.idleMax + time.Minute})
+		limit := x.idleMax + time.Duration(doctor.Flows)*x.loginLimit(x.way[0].s) + idleGrace
+		checks = append(checks, doctor.Check{Name: "idle", Needs: []string{x.title(0)}, Run: x.checkIdle, Limit: limit})
 	}
 	return append(checks, doctor.Check{Name: "state", Run: x.checkState})
 }
@@ -208,12 +212,33 @@ func (x *exam) base(s *config.Settings) (proxy.DialFunc, error) {
 	return x.build.base(&first)
 }
 
-// limit is for one login.
-func (x *exam) limit(s *config.Settings) time.Duration {
+// errLate is the cause of a login that took too long.
+var errLate = errors.New("no answer in time")
+
+// reach is how long a host may take to the end of the key exchange, which is what
+// ConnectTimeout bounds.
+func (x *exam) reach(s *config.Settings) time.Duration {
 	if x.ask {
 		return askLimit
 	}
-	return cmp.Or(min(s.ConnectTimeout, loginLimit), loginLimit)
+	return cmp.Or(min(s.ConnectTimeout, reachLimit), reachLimit)
+}
+
+// loginLimit is for the whole of a login.
+func (x *exam) loginLimit(s *config.Settings) time.Duration { return x.reach(s) + loginGrace }
+
+// login dials a host and logs in.
+func (x *exam) login(ctx context.Context, s *config.Settings, cfg *hop.Config, dial hop.DialFunc) (*hop.Hop, error) {
+	limit := x.loginLimit(s)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: %v", errLate, limit))
+	defer cancel()
+	ctx, late := context.WithCancelCause(ctx)
+	defer late(nil)
+	reach := x.reach(s)
+	reaching := time.AfterFunc(reach, func() { late(fmt.Errorf("%w: %v", errLate, reach)) })
+	defer reaching.Stop()
+	cfg.LoggingIn = func() { reaching.Stop() }
+	return hop.Dial(ctx, cfg, dial)
 }
 
 // close ends the hops, the first one first.

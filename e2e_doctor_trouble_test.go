@@ -205,6 +205,49 @@ func TestDoctorSlowSSH(t *testing.T) {
 	want(t, found, "target", doctor.Fail, "perhaps large packets are lost on the way (MTU)", "mtu 1280")
 }
 
+// TestDoctorSlowLogin: ConnectTimeout is over with the key exchange, as in the
+// proxy; in ssh it is with the banner.
+func TestDoctorSlowLogin(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t)
+	key := c.Key("ed25519") // authorized_keys does not have it: sshd asks the command, twice
+	c.host("h", sshtest.SshdConfig{Lines: []string{"RevokedKeys " + c.client.Key.Path + ".pub", "AuthorizedKeysCommandUser root",
+		`AuthorizedKeysCommand /bin/sh -c "sleep 1; echo ` + strings.TrimSpace(key.Authorized()) + `"`}},
+		"IdentityFile "+key.Path, "ConnectTimeout 1")
+	start := time.Now()
+	found, _ := c.ask("h")
+	want(t, found, "target", doctor.OK, "logged in as", "")
+	if took := time.Since(start); took < 2*time.Second {
+		t.Errorf("took %v, want a login of 2 s", took)
+	}
+}
+
+// TestDoctorIdleLimit: the logins are no part of the silence, and what was measured
+// before the end of the time is told.
+func TestDoctorIdleLimit(t *testing.T) {
+	o := &doctorOptions{idle: true, idleMax: 10 * time.Minute}
+	o.file = "none"
+	if err := o.setDestination("127.0.0.1"); err != nil {
+		t.Fatal(err)
+	}
+	x := newExam(o)
+	limits := map[string]time.Duration{}
+	for _, check := range x.checks(t.Context()) {
+		limits[check.Name] = check.Limit
+	}
+	login := 15*time.Second + 2*time.Minute
+	if got, want := limits["idle"], o.idleMax+6*login+30*time.Second; got != want {
+		t.Errorf("idle may take %v, want %v", got, want)
+	}
+	if got := limits["target"]; got <= login {
+		t.Errorf("the target may take %v, want more than %v", got, login)
+	}
+	f := x.unmeasured(doctor.Lifetime{Lived: 4 * time.Minute}, context.DeadlineExceeded)
+	if f.Level != doctor.Fail || !strings.Contains(f.What, "nothing died within 240 s of silence") || !strings.Contains(f.What, "deadline exceeded") {
+		t.Errorf("got %+v, want what was measured and why no more", f)
+	}
+}
+
 // TestDoctorState: the last failure, which ControlPersist may have hidden.
 func TestDoctorState(t *testing.T) {
 	c := newClinic(t)

@@ -75,11 +75,15 @@ func (l Lifetime) Interval() time.Duration {
 // below any MaxStartups and MaxSessions.
 var steps = [...]float64{1. / 20, 1. / 10, 1. / 5, 2. / 5, 1. / 2, 1}
 
+// Flows is how many connections Run opens.
+const Flows = len(steps)
+
 // awaitProbe is the default of Await.
 const awaitProbe = 10 * time.Second
 
 // Run opens the connections, one after the other, and waits for the first to
-// die, or for Max. An error is that of Dial or ctx.
+// die, or for Max. An error is that of Dial or ctx; what was measured before it
+// is returned as well.
 func (i *Idle) Run(ctx context.Context) (Lifetime, error) {
 	var flows []Flow
 	defer func() {

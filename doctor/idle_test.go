@@ -123,8 +123,9 @@ func TestIdleEnds(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		if _, err := i.Run(ctx); !errors.Is(err, context.DeadlineExceeded) || closed != 8 {
-			t.Errorf("got %v and %d closed, want the end of the context and eight", err, closed)
+		l, err := i.Run(ctx)
+		if !errors.Is(err, context.DeadlineExceeded) || closed != 8 || l != (Lifetime{Lived: 12 * time.Second}) {
+			t.Errorf("got %v, %d closed and %v; want the end of the context, eight, and what has lived", err, closed, l)
 		}
 	})
 }
