@@ -19,6 +19,7 @@ import (
 	"ssh-stay/config"
 	"ssh-stay/doctor"
 	"ssh-stay/state"
+	"ssh-stay/wrapper"
 )
 
 // checkConfig tells what the configuration comes to, and what decides.
@@ -157,6 +158,9 @@ func (x *exam) checkInstalled(ctx context.Context) []doctor.Finding {
 			return one(fine("ssh %s goes through ssh-stay", x.alias))
 		}
 	}
+	if sshIsOurs() {
+		return one(fine("ssh in PATH is ssh-stay"))
+	}
 	fix := "ssh-stay setup " + shellWord(x.alias)
 	if !strings.EqualFold(x.file, "none") {
 		fix = "ssh-stay setup " + x.sshFlags() + shellWord(x.alias)
@@ -165,6 +169,18 @@ func (x *exam) checkInstalled(ctx context.Context) []doctor.Finding {
 		fix += "    # or put its ProxyCommand above the ProxyJump" + jump.at() + ": the first of the two counts"
 	}
 	return one(finding(doctor.Warn, fix, "ssh %s does not go through ssh-stay: it is not its ProxyCommand", x.alias))
+}
+
+// sshIsOurs says whether ssh is a link to this program, or a copy, which FindSSH
+// looks past. As such it needs no ProxyCommand, and leaves `ssh -G` as it is.
+func sshIsOurs() bool {
+	first, err := exec.LookPath("ssh")
+	if err != nil {
+		return false
+	}
+	next, err := wrapper.FindSSH()
+	// On Windows the first may be an ssh.bat, which FindSSH does not look for.
+	return err == nil && first != next && filepath.Base(first) == filepath.Base(next)
 }
 
 // isOurs says whether a ProxyCommand runs us.

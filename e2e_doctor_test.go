@@ -314,6 +314,39 @@ func TestDoctorConfig(t *testing.T) {
 	want(t, found, "config", doctor.Warn, fmt.Sprintf(`ours "port %d", ssh's "port 9"`, s.Port), "--config-engine ssh")
 }
 
+// TestDoctorWrapped: a link named ssh, first in PATH, stands for a ProxyCommand.
+func TestDoctorWrapped(t *testing.T) {
+	c := newClinic(t)
+	c.fail(c.client.AddHost("plain", c.Sshd(sshtest.SshdConfig{})))
+	root := c.client.Dir
+	for _, name := range []string{"link", "copy", "other"} {
+		c.fail(os.Mkdir(filepath.Join(root, name), 0o700))
+	}
+	text, err := os.ReadFile(c.bin)
+	c.fail(err)
+	c.write("copy/ssh", string(text), 0o700)
+	c.fail(os.Symlink(c.bin, filepath.Join(root, "link", "ssh")))
+	c.write("other/ssh", "#!/bin/sh\nexec "+c.Peer("ssh")+` "$@"`+"\n", 0o700)
+	for _, tc := range []struct {
+		path      []string
+		level     doctor.Level
+		what, fix string
+	}{
+		{[]string{"link"}, doctor.OK, "ssh in PATH is ssh-stay", ""},
+		{[]string{"copy", "link"}, doctor.OK, "ssh in PATH is ssh-stay", ""},
+		{[]string{"other", "link"}, doctor.Warn, "ssh plain does not go through ssh-stay", "ssh-stay setup"},
+		{nil, doctor.Warn, "ssh plain does not go through ssh-stay", "ssh-stay setup"},
+	} {
+		path := os.Getenv("PATH")
+		for _, dir := range slices.Backward(tc.path) {
+			path = filepath.Join(root, dir) + ":" + path
+		}
+		c.env = []string{"PATH=" + path}
+		found, _ := c.ask("plain")
+		want(t, found, "config", tc.level, tc.what, tc.fix)
+	}
+}
+
 // TestDoctorAsk: nothing is asked, unless it may be.
 func TestDoctorAsk(t *testing.T) {
 	c := newClinic(t)
