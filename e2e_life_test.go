@@ -218,7 +218,10 @@ func TestForwardings(t *testing.T) {
 			}
 			defer func() { cmd.Process.Kill(); cmd.Wait() }()
 			sshtest.For(t).Eventually(10*time.Second, "the forwarding", func() bool {
-				_, err := os.Stat(local)
+				c, err := net.Dial("unix", local) // which is there before it listens
+				if err == nil {
+					c.Close()
+				}
 				return err == nil
 			})
 			if got := ask(t, "unix", local, ""); got != "question" {
