@@ -280,7 +280,7 @@ func playKilledUpload(s *scene) {
 	s.path.Impair(sshtest.Both, sshtest.Impairment{Rate: 512 << 10, Delay: 40 * time.Millisecond})
 	t.far.Set(Pause, 1)
 	t.near.Set(Hurry, 1)
-	s.soon(10*time.Second, "full line", func() bool { return t.near.At(Sent) > t.far.At(Received)+2<<20 })
+	s.soon(10*time.Second, "full line", func() bool { return t.near.At(Sent) > t.far.At(Received)+1<<20 }) // ssh has 2 MiB on the way at most
 	<-time.After(2 * time.Second)
 	s.phase()
 	proxy := s.proxyPid()
