@@ -201,7 +201,7 @@ func (o *proxyOptions) part(conn *proxy.Conn, err error) error {
 		return err
 	}
 	o.person.leave()
-	if err != nil {
+	if err != nil { // nobody waits for what has not been sent
 		parting.Store(true)
 		s.Abandon(farewellTime)
 	} else {
