@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"ssh-stay/config"
 	"ssh-stay/doctor"
 	"ssh-stay/hop"
 	"ssh-stay/relay"
@@ -75,7 +74,7 @@ func (x *exam) relayPossible(st *station, r *relay.Report) doctor.Finding {
 // with the same sshd where the relay is on the target: what a jump host ends is
 // but a way to the relay, and made again.
 func (x *exam) clientAlive(st *station, says map[string]string) []doctor.Finding {
-	interval, err := sshdTime(says["clientaliveinterval"])
+	interval, err := config.ParseTime(says["clientaliveinterval"])
 	if err != nil || interval == 0 || x.target().s.StayResume != "target" {
 		return nil
 	}
@@ -89,26 +88,6 @@ func (x *exam) clientAlive(st *station, says map[string]string) []doctor.Finding
 	return one(finding(doctor.Warn, "# in sshd_config of "+st.s.Alias+"\nClientAliveInterval 0",
 		"sshd_config of %s: ClientAliveInterval %v, so sshd ends a session whose line is down for %v: the inner one of a resumed session too",
 		st.s.Alias, interval, interval*time.Duration(count)))
-}
-
-// sshdTime parses TIME FORMATS of sshd_config(5): 300, 1h30m, 2w. As in sshd it is
-// no more than an int holds of seconds.
-func sshdTime(text string) (time.Duration, error) {
-	bad := fmt.Errorf("no time of sshd_config: %q", text)
-	text = strings.ToLower(text)
-	if !regexp.MustCompile(`^([0-9]+[smhdw]?)+$`).MatchString(text) {
-		return 0, bad
-	}
-	units := map[string]int{"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-	total := 0
-	for _, m := range regexp.MustCompile(`([0-9]+)(.?)`).FindAllStringSubmatch(text, -1) {
-		n, err := strconv.ParseInt(m[1], 10, 32)
-		if err != nil || int(n) > (math.MaxInt32-total)/units[m[2]] {
-			return 0, bad
-		}
-		total += int(n) * units[m[2]]
-	}
-	return time.Duration(total) * time.Second, nil
 }
 
 // checkIdle measures the life of silent connections to the first host.

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -457,22 +456,6 @@ func TestDoctorClientAlive(t *testing.T) {
 			t.Errorf("%+v: got %+v", tc, found)
 		}
 	}
-}
-
-// FuzzSSHDTime: foreign words are a time that sshd takes, or none.
-func FuzzSSHDTime(f *testing.F) {
-	for _, seed := range []string{"300", "5m", "1h30m", "2W", "1m30", "", "m", "1x", "-1", "2147483648", "99999w", "\xff"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		d, err := sshdTime(text)
-		if err != nil && d != 0 || d < 0 || d > math.MaxInt32*time.Second || d%time.Second != 0 {
-			t.Fatalf("%q: got %v, %v", text, d, err)
-		}
-		if again, failed := sshdTime(fmt.Sprint(int(d / time.Second))); again != d || failed != nil {
-			t.Errorf("%q: got %v, then %v, %v", text, d, again, failed)
-		}
-	})
 }
 
 // TestDoctorAddresses: ssh goes on to the next address of a name, after a while.

@@ -279,13 +279,13 @@ func TestParseTime(t *testing.T) {
 		{"0", 0}, {"90", 90 * time.Second}, {"1m30", 90 * time.Second}, {"1m30s", 90 * time.Second}, {"2H", 2 * time.Hour},
 		{"1d", 24 * time.Hour}, {"1w", 7 * 24 * time.Hour}, {"1w2d3h4m5s", 788645 * time.Second}, {"24h", 24 * time.Hour},
 	} {
-		if got, err := parseTime(tt.in); err != nil || got != tt.want {
-			t.Errorf("parseTime(%q): got %v, %v, want %v", tt.in, got, err, tt.want)
+		if got, err := ParseTime(tt.in); err != nil || got != tt.want {
+			t.Errorf("ParseTime(%q): got %v, %v, want %v", tt.in, got, err, tt.want)
 		}
 	}
 	for _, in := range []string{"-1", "1x", "s", "1.5", "1 m", "99999999999", "9999999w", "1ms", "m1", "٣"} {
-		if got, err := parseTime(in); err == nil {
-			t.Errorf("parseTime(%q): got %v, want an error", in, got)
+		if got, err := ParseTime(in); err == nil {
+			t.Errorf("ParseTime(%q): got %v, want an error", in, got)
 		}
 	}
 }

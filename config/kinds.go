@@ -113,14 +113,14 @@ func interval(s string) (string, error) {
 	if s == "none" {
 		return "", nil
 	}
-	d, err := parseTime(s)
+	d, err := ParseTime(s)
 	return strconv.FormatInt(seconds(d), 10), err
 }
 
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
-// parseTime parses sshd_config(5) TIME FORMATS: 90, 1m30s, 2h, 1d, 1w.
-func parseTime(s string) (time.Duration, error) {
+// ParseTime parses the TIME FORMATS of sshd_config(5): 90, 1m30s, 2h, 1d, 1w.
+func ParseTime(s string) (time.Duration, error) {
 	units := map[byte]int64{'s': 1, 'm': 60, 'h': 3600, 'd': 86400, 'w': 604800}
 	var total int64
 	for rest := s; rest != ""; {
@@ -208,7 +208,7 @@ func channelTimeout(arg string) (string, error) {
 	if strings.EqualFold(arg, "none") {
 		return arg, nil
 	}
-	if _, err := parseTime(limit); err != nil || !ok || name == "" {
+	if _, err := ParseTime(limit); err != nil || !ok || name == "" {
 		return "", fmt.Errorf("invalid channel timeout %q", arg)
 	}
 	return arg, nil

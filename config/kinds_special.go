@@ -219,7 +219,7 @@ func persist(s string) (string, error) {
 	case "no", "false":
 		return "no", nil
 	}
-	d, err := parseTime(s)
+	d, err := ParseTime(s)
 	if d == 0 && err == nil {
 		return "yes", nil
 	}
@@ -246,7 +246,7 @@ func addKeys(args []string) ([]string, error) {
 	default:
 		return nil, errors.New("unsupported option")
 	}
-	d, err := parseTime(lifetime)
+	d, err := ParseTime(lifetime)
 	if err != nil {
 		return nil, err
 	}
