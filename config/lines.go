@@ -28,6 +28,7 @@ type line struct {
 	pos
 	keyword string // lower case
 	rest    string
+	own     bool // a flag of our own ProxyCommand set it
 }
 
 // commandLine is the file of settings made there.
