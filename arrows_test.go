@@ -33,7 +33,7 @@ var arrows = map[string][]string{
 
 var libraries = map[string][]string{
 	"auth":   {"github.com/Microsoft/go-winio"},
-	"config": {"github.com/kevinburke/ssh_config", "github.com/spf13/pflag"},
+	"config": {"github.com/kevinburke/ssh_config"},
 	"proxy":  {"github.com/cenkalti/backoff/v5", "github.com/creack/pty"},
 	"state":  {"github.com/adrg/xdg"},
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,35 +94,6 @@ func TestWrapperQuiet(t *testing.T) {
 		}
 		if !tc.tells && strings.Contains(stderr, "hint: ") {
 			t.Errorf("%s: got %q, want no hint", tc.line, stderr)
-		}
-	}
-}
-
-// TestWrapperOwnFlags: the jump host that stands in our own ProxyCommand is on the
-// way under the wrapper and to a hop, too.
-func TestWrapperOwnFlags(t *testing.T) {
-	w := newWrapped(t)
-	if err := w.client.Append("Host nowhere", "\tHostName 127.0.0.1", "\tPort 1"); err != nil {
-		t.Fatal(err)
-	}
-	for alias, jump := range map[string]string{"by-jump": "j1", "by-nowhere": "nowhere"} {
-		own := "ProxyCommand " + wrapper.ProxyCommand(w.bin, true, "-F", w.client.Config, "-J", jump)
-		if err := w.client.AddHost(alias, w.target, own); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, args := range [][]string{{"ssh", "by-"}, {w.bin, "by-"}, {w.bin, "-J", "by-", "direct"}} {
-		run := func(host string) (string, string, int) {
-			line := slices.Clone(args[1:])
-			i := slices.Index(line, "by-")
-			line[i] += host
-			return w.run(nil, nil, args[0], w.conf(append(line, "echo over")...)...)
-		}
-		if out, stderr, status := run("jump"); out != "over\n" || stderr != "" || status != 0 {
-			t.Errorf("%q: got %q, exit %d, %q; want over", args, out, status, stderr)
-		}
-		if out, stderr, status := run("nowhere"); !strings.Contains(stderr, "port 1: Connection refused") || status != exitNoReach {
-			t.Errorf("%q: got %q, exit %d, %q; want the jump host's refusal", args, out, status, stderr)
 		}
 	}
 }

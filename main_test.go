@@ -8,9 +8,6 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/spf13/pflag"
-
-	"ssh-stay/config"
 )
 
 func TestMain(m *testing.M) {
@@ -45,27 +42,4 @@ func goList(t *testing.T) []string {
 		}
 	}
 	return pkgs
-}
-
-// TestProxyFlagsKnown: package config knows each flag of `ssh-stay proxy`, as it
-// stands in a ProxyCommand of the files.
-func TestProxyFlagsKnown(t *testing.T) {
-	fs := pflag.NewFlagSet("proxy", pflag.ContinueOnError)
-	new(proxyOptions).flags(fs)
-	fs.VisitAll(func(f *pflag.Flag) {
-		flags := []string{"--" + f.Name}
-		if f.Shorthand != "" {
-			flags = append(flags, "-"+f.Shorthand)
-		}
-		for _, flag := range flags {
-			if f.NoOptDefVal == "" {
-				flag += " x=yes"
-			}
-			command := "ProxyCommand=ssh-stay proxy " + flag + " -J behind %h %p"
-			s, err := config.Resolve(t.Context(), config.Query{Host: "h", File: "none", Options: []string{"IgnoreUnknown=x", command}})
-			if err != nil || len(s.Jumps) != 1 || s.Jumps[0].Host != "behind" {
-				t.Errorf("%s: got %v, %v, want the jump behind the flag", command, s, err)
-			}
-		}
-	})
 }

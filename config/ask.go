@@ -78,24 +78,15 @@ func (e *evaluator) sshArgs() ([]string, error) {
 		args = append(args, "-F", e.File)
 	}
 	for _, opt := range e.Options {
-		l, ok := scanLine(opt)
-		if !ok {
-			continue
-		}
-		l.file = commandLine
-		lines, err := appendLine(nil, l, e.self)
-		if err != nil {
-			return nil, err
-		}
-		for _, l := range lines {
-			switch {
-			case isStay(l.keyword):
-				if err := e.set(l, true, true); err != nil {
-					return nil, err
-				}
-			case !l.isOwn(e.self):
-				args = append(args, "-o", l.keyword+" "+l.rest)
+		l, _ := scanLine(opt)
+		switch {
+		case isStay(l.keyword):
+			l.file = commandLine
+			if err := e.set(l, true, true); err != nil {
+				return nil, err
 			}
+		case l.keyword != "proxycommand" || !isOwnCommand(l.rest, e.self):
+			args = append(args, "-o", opt)
 		}
 	}
 	if e.User != "" {
@@ -200,37 +191,25 @@ func (c *copier) copy(name string, src source) (string, error) {
 		n++
 		l, ok := scanLine(string(raw))
 		l.pos = pos{name, n}
-		if !ok {
-			out.Write(raw)
-			continue
-		}
-		lines, err := appendLine(nil, l, c.e.self)
-		if err != nil {
-			return "", err
-		}
-		for _, l := range lines {
-			switch {
-			case l.keyword == "include":
-				line, err := c.include(l, src)
-				if err != nil {
-					return "", err
-				}
-				out.WriteString(line)
-			case l.isOwn(c.e.self):
-				out.WriteString("\n")
-				c.changed = true
-			case isStay(l.keyword) && isKeyword(l.keyword):
-				c.changed = true
-				fmt.Fprintf(&out, "CertificateFile %s%d\n", marker, len(c.stays))
-				c.stays = append(c.stays, l)
-			case l.own:
-				fmt.Fprintf(&out, "%s %s\n", l.keyword, l.rest)
-			default:
-				if losesQuotes(l) {
-					c.err = fmt.Errorf("%s: %s: ssh -G does not tell file names with blanks apart", l.pos, l.keyword)
-				}
-				out.Write(raw)
+		switch {
+		case ok && l.keyword == "include":
+			line, err := c.include(l, src)
+			if err != nil {
+				return "", err
 			}
+			out.WriteString(line)
+		case ok && l.keyword == "proxycommand" && isOwnCommand(strings.TrimLeft(l.rest, blanks+"="), c.e.self):
+			out.WriteString("\n")
+			c.changed = true
+		case ok && isStay(l.keyword) && isKeyword(l.keyword):
+			c.changed = true
+			fmt.Fprintf(&out, "CertificateFile %s%d\n", marker, len(c.stays))
+			c.stays = append(c.stays, l)
+		default:
+			if ok && losesQuotes(l) {
+				c.err = fmt.Errorf("%s: %s: ssh -G does not tell file names with blanks apart", l.pos, l.keyword)
+			}
+			out.Write(raw)
 		}
 	}
 	return to, os.WriteFile(to, out.Bytes(), 0o600)

@@ -33,8 +33,6 @@ func TestAskedAsFound(t *testing.T) {
 	for name, text := range map[string]string{
 		"nothing":                    "",
 		"jump behind our command":    own + "ProxyJump bob@a:23,b\n",
-		"jump of our command":        strings.Replace(own, "proxy ", "proxy -vJ bob@a:23,b -4 --option 'User me' -o StayInterval=7 ", 1) + "ProxyJump x\nUser you\n",
-		"flags that do not apply":    "Host x\nProxyCommand exec ssh-stay proxy -6 --jump=a -oUser=me %h %p\nHost h\nProxyCommand ssh-stay proxy -J none %h %p | tee -x\nProxyJump x\n",
 		"command behind ours":        own + "Host h\n ProxyCommand nc %h %p\n",
 		"Stay keywords":              own + "Host x\n StayInterval 3\nHost h\n StayInterval 20\n StayGiveUp 1h\nHost *\n StayInterval 30\n StayResume target\n StayKeep none\n",
 		"Stay keywords and Match":    own + "Match exec true\n StayInterval 7\nMatch final host h.example.org\n StayPatience 9\nMatch originalhost h\n HostName h.example.org\n",

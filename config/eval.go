@@ -116,14 +116,8 @@ func (e *evaluator) options() error {
 		if kw, _ := find(l.keyword); kw.form == refused {
 			return fmt.Errorf("%s: %s cannot be an option", commandLine, l.keyword)
 		}
-		lines, err := appendLine(nil, l, e.self)
-		if err != nil {
+		if err := e.set(l, true, true); err != nil {
 			return err
-		}
-		for _, l := range lines {
-			if err := e.set(l, true, true); err != nil {
-				return err
-			}
 		}
 	}
 	if v, ok := e.values["user"]; ok { // as ssh since 10.3, before anything expands it
@@ -156,7 +150,7 @@ func (e *evaluator) set(l line, active, user bool) error {
 		}
 		return &UnsupportedError{l.pos, "Bad configuration option: " + l.keyword}
 	}
-	if isStay(kw.name) && l.line > 0 && !l.own && !e.ignores(kw.name) { // or ssh would refuse the file
+	if isStay(kw.name) && l.line > 0 && !e.ignores(kw.name) { // or ssh would refuse the file
 		return fmt.Errorf("%s: Bad configuration option: %s (without IgnoreUnknown Stay*)", l.pos, l.keyword)
 	}
 	if kw.form == ofLine {
@@ -288,8 +282,7 @@ func (e *evaluator) sendEnv(v value) {
 // setLine records a command, a jump list, or another value that is the rest of
 // its line. ProxyCommand and ProxyJump are one slot: the first wins, but since
 // OpenSSH 10.3, and Debian's 9.2, `ProxyJump none` does not keep a later
-// ProxyCommand out. Our own ProxyCommand counts as absent, but for what its flags
-// set (appendLine): we look past it.
+// ProxyCommand out. Our own ProxyCommand counts as absent: we look past it.
 func (e *evaluator) setLine(kw keyword, l line, active bool) error {
 	text := strings.TrimLeft(l.rest, blanks+"=")
 	_, hasCommand := e.values["proxycommand"]

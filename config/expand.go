@@ -237,6 +237,35 @@ func systemUser(key string) *user.User {
 	return &user.User{Username: fields[0], HomeDir: fields[5]}
 }
 
+// isOwnCommand says whether a ProxyCommand runs `ssh-stay proxy`.
+func isOwnCommand(command, self string) bool {
+	args, err := words(command)
+	if err != nil {
+		return false
+	}
+	if len(args) > 0 && args[0] == "exec" {
+		args = args[1:]
+	}
+	if len(args) < 2 || args[1] != "proxy" {
+		return false
+	}
+	base := args[0][strings.LastIndexAny(args[0], `/\`)+1:]
+	base = strings.TrimSuffix(base, ".exe")
+	if base == "ssh" && (len(args) < 3 || args[2] != "--alias") {
+		return false // a host named proxy; we may be a file named ssh
+	}
+	called := filepath.Base(os.Args[0])
+	return base == "ssh-stay" || base == self || base == strings.TrimSuffix(called, ".exe")
+}
+
+func selfName() string {
+	exe, err := os.Executable()
+	if err != nil {
+		return "ssh-stay"
+	}
+	return strings.TrimSuffix(filepath.Base(exe), ".exe")
+}
+
 // ExpandCommand expands the tokens that ssh allows in a ProxyCommand. The
 // command goes to the user's shell, so names that came from a command line
 // must have passed CheckHost, and the user, where it stands there, CheckUser. host

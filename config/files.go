@@ -121,13 +121,7 @@ func (e *evaluator) load(name string, src source) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	scanned := scan(name, text)
-	lines := make([]line, 0, len(scanned))
-	for _, l := range scanned {
-		if lines, err = appendLine(lines, l, e.self); err != nil {
-			return nil, err
-		}
-	}
+	lines := scan(name, text)
 	e.files[name] = lines
 	return lines, nil
 }

@@ -28,7 +28,6 @@ type line struct {
 	pos
 	keyword string // lower case
 	rest    string
-	own     bool // a flag of our own ProxyCommand set it
 }
 
 // commandLine is the file of settings made there.
