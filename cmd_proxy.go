@@ -35,9 +35,12 @@ const (
 	// partingGrace is more where the relay is being told, which takes 10 s at most.
 	partingGrace = 10 * time.Second
 	// farewellTime is how long the relay may take to hear that its session is
-	// over, and how long it may take none of what is on its way to it before that:
-	// 2 MiB, on a slow line. One that does not hear it keeps the session for StayKeep.
+	// over. One that does not hear it keeps the session for StayKeep.
 	farewellTime = time.Second
+	// abandonPatience is how long the relay may take nothing of what is on its way to
+	// it before that: 2 MiB, on a slow line. TCP that loses a packet and then what it
+	// sends again pauses for 0.2 s, 0.4, 0.8, 1.6.
+	abandonPatience = 3 * time.Second
 	// budgetGrace lets ssh's own ConnectTimeout, counted from our start, run
 	// out first: clients know that end and try again.
 	budgetGrace = 200 * time.Millisecond
@@ -203,7 +206,7 @@ func (o *proxyOptions) part(conn *proxy.Conn, err error) error {
 	o.person.leave()
 	if err != nil { // nobody waits for what has not been sent
 		parting.Store(true)
-		s.Abandon(farewellTime)
+		s.Abandon(abandonPatience)
 	} else {
 		ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
 		defer cancel()
