@@ -30,17 +30,11 @@ const (
 	// hangupGrace is how long SIGHUP waits for the EOF that comes with it
 	// when it is ssh that ended: it may be a closed terminal alone.
 	hangupGrace = 2 * time.Second
-	// exitGrace bounds the clean-up after SIGTERM and SIGINT.
+	// exitGrace bounds the clean-up after SIGTERM and SIGINT, but for what is parting.
 	exitGrace = 2 * time.Second
-	// partingGrace is more where the relay is being told, which takes 10 s at most.
-	partingGrace = 10 * time.Second
 	// farewellTime is how long the relay may take to hear that its session is
 	// over. One that does not hear it keeps the session for StayKeep.
 	farewellTime = time.Second
-	// abandonPatience is how long the relay may take nothing of what is on its way to
-	// it before that: 2 MiB, on a slow line. TCP that loses a packet and then what it
-	// sends again pauses for 0.2 s, 0.4, 0.8, 1.6.
-	abandonPatience = 3 * time.Second
 	// budgetGrace lets ssh's own ConnectTimeout, counted from our start, run
 	// out first: clients know that end and try again.
 	budgetGrace = 200 * time.Millisecond
@@ -205,8 +199,12 @@ func (o *proxyOptions) part(conn *proxy.Conn, err error) error {
 	}
 	o.person.leave()
 	if err != nil { // nobody waits for what has not been sent
-		parting.Store(true)
-		s.Abandon(abandonPatience)
+		if isUntold(err) && o.verbose == 0 {
+			closeStderr() // clients wait for its end
+		}
+		parting.Lock()
+		s.Abandon()
+		parting.Unlock()
 	} else {
 		ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
 		defer cancel()
@@ -327,8 +325,9 @@ func watchSignals(cancel context.CancelCauseFunc) {
 	}()
 }
 
-// parting says that the relay is being told of the end, which has bounds of its own.
-var parting atomic.Bool
+// parting is held while the relay is being told of the end, which ends by itself when
+// the relay takes nothing.
+var parting sync.Mutex
 
 // end ends the context, and soon after the process if something hangs that
 // knows no context: a key on a dead file server, say.
@@ -336,10 +335,10 @@ func end(cancel context.CancelCauseFunc, why error) {
 	cancel(why)
 	exit := func() { os.Exit(exitFailed) }
 	time.AfterFunc(exitGrace, func() {
-		if parting.Load() {
-			time.AfterFunc(partingGrace, exit)
-		} else {
-			exit()
+		if !parting.TryLock() {
+			parting.Lock()
+			<-time.After(exitGrace)
 		}
+		exit()
 	})
 }

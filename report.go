@@ -87,11 +87,10 @@ func exitStatus(err error) int {
 // reportProxy ends a proxy: ssh's going away is nothing to speak of. quiet: ssh
 // is not to speak of anything, and nor are we.
 func reportProxy(err error, host string, quiet bool) int {
-	var bySignal signalError
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, proxy.ErrClientGone) || errors.As(err, &bySignal):
+	case isUntold(err):
 		return exitFailed
 	}
 	if !quiet {
@@ -104,6 +103,12 @@ func reportProxy(err error, host string, quiet bool) int {
 		printHint("ssh-stay status will not tell of this: %v", lost)
 	}
 	return exitStatus(err)
+}
+
+// isUntold says whether an end is one that nobody need hear of: ssh has gone, or
+// somebody ended us.
+func isUntold(err error) bool {
+	return errors.Is(err, proxy.ErrClientGone) || errors.As(err, new(signalError))
 }
 
 // keepFailure waits for write no longer than recordGrace: its directory may be on

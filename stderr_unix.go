@@ -2,7 +2,11 @@
 
 package main
 
-import "golang.org/x/sys/unix"
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 // pipeBuf is what a pipe takes whole once poll says that it is writable.
 const pipeBuf = 4096
@@ -24,4 +28,14 @@ func writeStderr(p []byte) {
 		}
 		p = p[n:]
 	}
+}
+
+// closeStderr gives stderr back to whom it is shared with.
+func closeStderr() {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	defer null.Close()
+	unix.Dup2(int(null.Fd()), 2)
 }

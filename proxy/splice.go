@@ -55,7 +55,7 @@ func tellsAll(err error) bool {
 var ErrClientGone = errors.New("the client has gone")
 
 // Splice copies both ways until the peer ends the connection or the client has
-// gone, and then closes the client's side unless the connection broke. EOF from
+// gone, or ctx ends, and then closes the client's side unless the connection broke. EOF from
 // the client half-closes peer and reading goes on. It returns nil if both
 // directions ended cleanly, a *PeerError, ErrClientGone, or the cause of ctx.
 // peer is left open: to close it ends the copying that may still wait.
@@ -75,6 +75,7 @@ func Splice(ctx context.Context, client *Client, peer *Conn) error {
 	case <-client.Gone():
 		return farewell(up, down)
 	case <-ctx.Done():
+		client.closeOut() // ssh need not wait for what we have yet to do
 		return context.Cause(ctx)
 	}
 }

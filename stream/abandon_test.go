@@ -9,25 +9,45 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// slowWriter is a line of 200 kB/s.
-type slowWriter struct{ net.Conn }
+// slowLine is a line of 30 kB/s that holds 440 KiB.
+type slowLine struct {
+	net.Conn
+	given chan []byte
+}
 
-func (c slowWriter) Write(p []byte) (int, error) {
-	<-time.After(time.Duration(len(p)) * time.Second / 200e3)
-	return c.Conn.Write(p)
+func newSlowLine(c net.Conn) *slowLine {
+	l := &slowLine{c, make(chan []byte, 110)}
+	go func() { // ends with the test
+		for p := range l.given {
+			<-time.After(time.Duration(len(p)) * time.Second / 30e3)
+			if _, err := c.Write(p); err != nil {
+				return
+			}
+		}
+	}()
+	return l
+}
+
+func (l *slowLine) Write(p []byte) (int, error) {
+	for piece := range slices.Chunk(p, 4<<10) {
+		l.given <- bytes.Clone(piece)
+	}
+	return len(p), nil
 }
 
 // TestAbandon: what was written and is not on its way yet does not keep the server from
-// hearing of the end. What arrives is the beginning of what was written.
+// hearing of the end, nor does a line for which what is on its way is more than lingerTime.
+// What arrives is the beginning of what was written.
 func TestAbandon(t *testing.T) {
 	network, client, target, err := streamPair(way{"slow", func() (near, far net.Conn, err error) {
 		near, far, err = bufferedPair()
-		return slowWriter{near}, far, err
+		return newSlowLine(near), far, err
 	}}, new(atomic.Int32))
 	if err != nil {
 		t.Fatal(err)
@@ -40,8 +60,10 @@ func TestAbandon(t *testing.T) {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("%d bytes written, %v; want a full window", n, err)
 	}
+	begun := time.Now()
 	ended := make(chan error, 1)
-	go func() { ended <- client.Abandon(time.Second) }() // ends with the client
+	go func() { ended <- client.Abandon() }() // ends with the client
+	target.SetReadDeadline(begun.Add(30 * time.Second))
 	got, err := io.ReadAll(target)
 	if err != nil {
 		t.Error(err)
@@ -49,6 +71,9 @@ func TestAbandon(t *testing.T) {
 	target.Close()
 	if err := <-ended; err != nil {
 		t.Errorf("abandon: %v", err)
+	}
+	if took := time.Since(begun); took < lingerTime {
+		t.Errorf("the line was empty after %v, which proves nothing", took)
 	}
 	if len(got) == 0 || len(got) >= n || !bytes.Equal(got, written[:len(got)]) {
 		t.Errorf("%d bytes of %d arrived, want a true beginning of them", len(got), n)

@@ -21,7 +21,7 @@ const (
 	slowest = 5 * time.Second
 	// reuseTime is how long the old transport may take to open a channel.
 	reuseTime = 2 * time.Second
-	// lingerTime is how long a closed stream goes on delivering.
+	// lingerTime is how long a closed stream goes on when the peer takes nothing.
 	lingerTime = 10 * time.Second
 	// forever is a wait that something else ends.
 	forever = 24 * time.Hour

@@ -449,6 +449,9 @@ func (s *Stream) ackedLocked(l *link, f frame) error {
 		s.out.discard(n)
 		s.memory.add(-n)
 		s.acked = f.offset
+		if s.closed {
+			s.parting = now
+		}
 		l.hasLocked(s.acked == s.sent)
 		s.writable.Signal()
 		if rate, ok := l.rate.add(n, max(l.frame, 16<<10), now); ok {

@@ -69,7 +69,7 @@ type Stream struct {
 	dialed  bool          // a client's: its transport goes with it
 	closed  bool          // Close was called
 	closing chan struct{} // closed then
-	parting time.Time     // when
+	parting time.Time     // when, or when the peer has last taken something since
 	bye     *byeInfo      // the peer has closed
 	abort   *byeInfo      // why we closed, if for a reason
 	err     error         // the stream has ended
