@@ -86,7 +86,7 @@ func emptyResumed(t *testing.T) *resumed {
 	r.log = filepath.Join(r.client.Dir, "log")
 	r.fail(r.client.Append("IgnoreUnknown Stay*"))
 	t.Cleanup(func() {
-		r.Eventually(15*time.Second, "end of our processes", func() bool { return len(r.ours()) == 0 }) // 10 s where the way is gone
+		r.Eventually(5*time.Second, "end of our processes", func() bool { return len(r.ours()) == 0 })
 		if t.Failed() {
 			t.Logf("log of the proxy:\n%s", r.text())
 		}

@@ -4,7 +4,7 @@ import "context"
 
 // Abandon is Shutdown for who needs no more of what was written than has been sent:
 // the rest is dropped, so that the peer hears of the end soon. It gives up when the
-// peer has taken nothing for 10 s.
+// peer has taken nothing for 3 s.
 func (s *Stream) Abandon() error {
 	s.mu.Lock()
 	if !s.endTold && s.bye == nil && s.err == nil {
@@ -13,6 +13,7 @@ func (s *Stream) Abandon() error {
 		s.end = s.sent
 	}
 	s.closeLocked(nil)
+	s.linger = abandonedTime
 	s.mu.Unlock()
 	return s.Shutdown(context.Background())
 }

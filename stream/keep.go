@@ -23,6 +23,9 @@ const (
 	reuseTime = 2 * time.Second
 	// lingerTime is how long a closed stream goes on when the peer takes nothing.
 	lingerTime = 10 * time.Second
+	// abandonedTime is that of one that was abandoned. TCP that loses a packet, and then what
+	// it sends again, pauses for 0.2 s, 0.4, 0.8, 1.6.
+	abandonedTime = 3 * time.Second
 	// forever is a wait that something else ends.
 	forever = 24 * time.Hour
 )
@@ -156,11 +159,11 @@ func (p *keeper) abandon() {
 // act does what is due and returns how long until something may be.
 func (p *keeper) act(now time.Time) time.Duration {
 	p.s.mu.Lock()
-	current, closed, detached, parting := p.s.link, p.s.closed, p.s.detached, p.s.parting
+	current, closed, detached, lingers := p.s.link, p.s.closed, p.s.detached, p.s.parting.Add(p.s.linger)
 	p.s.mu.Unlock()
 	wait := forever
 	if closed {
-		if wait = parting.Add(lingerTime).Sub(now); wait <= 0 {
+		if wait = lingers.Sub(now); wait <= 0 {
 			p.s.finish(net.ErrClosed)
 			return forever
 		}

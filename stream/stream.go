@@ -70,6 +70,7 @@ type Stream struct {
 	closed  bool          // Close was called
 	closing chan struct{} // closed then
 	parting time.Time     // when, or when the peer has last taken something since
+	linger  time.Duration // how long after that we give up
 	bye     *byeInfo      // the peer has closed
 	abort   *byeInfo      // why we closed, if for a reason
 	err     error         // the stream has ended
@@ -373,7 +374,8 @@ func (s *Stream) closeLocked(why *byeInfo) {
 	if s.closed {
 		return
 	}
-	s.closed, s.ended, s.abort, s.parting = true, true, why, time.Now()
+	s.closed, s.ended, s.abort = true, true, why
+	s.parting, s.linger = time.Now(), lingerTime
 	close(s.closing)
 	s.memory.add(-s.in.size)
 	s.in.clear()
