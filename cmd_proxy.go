@@ -30,8 +30,11 @@ const (
 	// hangupGrace is how long SIGHUP waits for the EOF that comes with it
 	// when it is ssh that ended: it may be a closed terminal alone.
 	hangupGrace = 2 * time.Second
-	// exitGrace bounds the clean-up after SIGTERM and SIGINT, but for what is parting.
+	// exitGrace bounds the clean-up after SIGTERM and SIGINT.
 	exitGrace = 2 * time.Second
+	// partingGrace is more where the relay is being told: the 2 MiB that ssh may have on
+	// their way take that long at 300 kbit/s.
+	partingGrace = time.Minute
 	// farewellTime is how long the relay may take to hear that its session is
 	// over. One that does not hear it keeps the session for StayKeep.
 	farewellTime = time.Second
@@ -198,18 +201,17 @@ func (o *proxyOptions) part(conn *proxy.Conn, err error) error {
 		return err
 	}
 	o.person.leave()
+	tell, grace := s.Shutdown, farewellTime
 	if err != nil { // nobody waits for what has not been sent
 		if isUntold(err) && o.verbose == 0 {
 			closeStderr() // clients wait for its end
 		}
-		parting.Lock()
-		s.Abandon()
-		parting.Unlock()
-	} else {
-		ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
-		defer cancel()
-		s.Shutdown(ctx)
+		parting.Store(true)
+		tell, grace = s.Abandon, partingGrace
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	tell(ctx)
 	o.person.forget()
 	if lost := (*proxy.PeerError)(nil); errors.As(err, &lost) {
 		return &noConnection{err}
@@ -325,9 +327,8 @@ func watchSignals(cancel context.CancelCauseFunc) {
 	}()
 }
 
-// parting is held while the relay is being told of the end, which ends by itself when
-// the relay takes nothing.
-var parting sync.Mutex
+// parting says that the relay is being told of the end, which has bounds of its own.
+var parting atomic.Bool
 
 // end ends the context, and soon after the process if something hangs that
 // knows no context: a key on a dead file server, say.
@@ -335,10 +336,10 @@ func end(cancel context.CancelCauseFunc, why error) {
 	cancel(why)
 	exit := func() { os.Exit(exitFailed) }
 	time.AfterFunc(exitGrace, func() {
-		if !parting.TryLock() {
-			parting.Lock()
-			<-time.After(exitGrace)
+		if parting.Load() {
+			time.AfterFunc(partingGrace, exit)
+		} else {
+			exit()
 		}
-		exit()
 	})
 }

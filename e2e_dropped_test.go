@@ -143,7 +143,7 @@ func TestDroppedBytes(t *testing.T) {
 					t.Fatal(err)
 				}
 				io.WriteString(in, said[:len(version)])
-				w.Eventually(5*time.Second, "connection", func() bool { return conns.Load() > 0 })
+				w.Eventually(20*time.Second, "connection", func() bool { return conns.Load() > 0 })
 				io.WriteString(in, said[len(version):]) // in whatever state
 				got := make([]byte, len(version))
 				if _, err := io.ReadFull(out, got); err != nil || string(got) != version {

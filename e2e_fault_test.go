@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -101,7 +102,14 @@ func TestFirewall(t *testing.T) {
 
 	var dead, alive []*session
 	for _, alias := range []string{"stock", "stockjump", "nc", "direct", "fdpass", "one"} {
-		s := startSession(t, alias, fw.Client.Enter(client.Command(t.Context(), alias, "cat")))
+		cmd := fw.Client.Enter(client.Command(t.Context(), alias, "cat"))
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		t.Cleanup(func() { // stock ssh leaves its `ssh -W` to the firewall
+			if cmd.Process != nil {
+				syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			}
+		})
+		s := startSession(t, alias, cmd)
 		if alias == "direct" || alias == "fdpass" || alias == "one" {
 			alive = append(alive, s)
 		} else {

@@ -62,7 +62,7 @@ func TestAbandon(t *testing.T) {
 	}
 	begun := time.Now()
 	ended := make(chan error, 1)
-	go func() { ended <- client.Abandon() }() // ends with the client
+	go func() { ended <- client.Abandon(t.Context()) }() // ends with the client
 	target.SetReadDeadline(begun.Add(30 * time.Second))
 	got, err := io.ReadAll(target)
 	if err != nil {

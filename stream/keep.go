@@ -24,8 +24,8 @@ const (
 	// lingerTime is how long a closed stream goes on when the peer takes nothing.
 	lingerTime = 10 * time.Second
 	// abandonedTime is that of one that was abandoned. TCP that loses a packet, and then what
-	// it sends again, pauses for 0.2 s, 0.4, 0.8, 1.6.
-	abandonedTime = 3 * time.Second
+	// it sends again, pauses for 0.2 s, 0.4, 0.8, 1.6: 3 s and some round trips.
+	abandonedTime = 5 * time.Second
 	// forever is a wait that something else ends.
 	forever = 24 * time.Hour
 )

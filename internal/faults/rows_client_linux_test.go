@@ -229,7 +229,7 @@ func playClosedStdout(s *scene) {
 func playKilled(s *scene) {
 	var lines []string
 	if s.flavour == "both" {
-		lines = []string{"StayKeep 4"}
+		lines = []string{"StayKeep 8"}
 	}
 	s.overFaults(lines...)
 	t := s.begin()

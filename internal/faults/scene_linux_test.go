@@ -358,7 +358,7 @@ func running(text string) (pids []int) {
 // the far end can know that we have gone, of the session there.
 func (s *scene) leaves() {
 	s.Helper()
-	s.soon(5*time.Second, "end of our processes", func() bool { return len(s.ours()) == 0 })
+	s.soon(8*time.Second, "end of our processes", func() bool { return len(s.ours()) == 0 })
 	if !s.darkFar {
 		s.soon(15*time.Second, "end of the session at the far end", func() bool {
 			return !isSelfAmong(running(s.client.Dir + "/far"))

@@ -203,7 +203,7 @@ func (t *transfer) wait(d time.Duration) *End {
 		t.Error("somebody holds the stdout of an ssh that has ended")
 	}
 	// Its line may come after ssh's end: it says farewell to the relay first.
-	t.soon(5*time.Second, "end of our processes", func() bool { return len(t.ours()) == 0 })
+	t.soon(8*time.Second, "end of our processes", func() bool { return len(t.ours()) == 0 })
 	after := time.Duration(0)
 	if !t.struck.IsZero() {
 		after = t.ended.Sub(t.struck)
