@@ -25,7 +25,7 @@ func clientRows() []row {
 		{f: 35, fault: "the same, cut in between", plays: []string{"resume/target/cut", "resume/jump/cut"}, play: playHalfClose, time: 5 * time.Second},
 		{f: 36, fault: "stdout closed", plays: []string{"plain/direct", "plain/jump", "resume/jump"}, play: playClosedStdout},
 		{f: 37, fault: "ssh ends by SIGKILL, SIGTERM, ^C, a closed terminal", plays: ends, play: playKilled},
-		{f: 37, fault: "ssh and ssh-stay killed: kept until retention (4 s)", plays: []string{"resume/target/both", "resume/jump/both"}, play: playKilled, time: 10 * time.Second},
+		{f: 37, fault: "ssh and ssh-stay killed: kept until retention (8 s)", plays: []string{"resume/target/both", "resume/jump/both"}, play: playKilled, time: 10 * time.Second},
 		{f: 37, fault: "ssh ends by SIGKILL, ^C, while it uploads at 4 Mbit/s", plays: each([]string{"resume/target", "resume/jump"}, "upload/kill", "upload/int"), play: playKilledUpload, time: 20 * time.Second},
 		{f: 43, fault: "ConnectTimeout runs out while the user is asked", plays: []string{"plain/jump"}, play: playPrompt, time: 10 * time.Second},
 	}

@@ -54,7 +54,7 @@ The host is reached *direct*, by a *jump* host, or by a *chain* of three. Under 
 
 // table has a line for every row, and in it what became of each play.
 func (m *matrix) table(all []row, seed int) string {
-	slices.SortFunc(all, func(a, b row) int { return a.f - b.f })
+	slices.SortStableFunc(all, func(a, b row) int { return a.f - b.f })
 	var b strings.Builder
 	b.WriteString(legend)
 	runs := envInt("FAULTS_RUNS", 1)
